@@ -1,0 +1,6 @@
+"""``python -m simdml``."""
+
+from simdml.cli.main import main
+
+if __name__ == "__main__":
+    main()
