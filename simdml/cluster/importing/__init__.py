@@ -1,0 +1,1 @@
+"""Clusters from what machines print about themselves; nothing is imported here."""

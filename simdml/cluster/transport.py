@@ -1,0 +1,51 @@
+"""Network transports: how much payload a line rate carries, and how late the first byte is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_GBPS = 1e9 / 8
+_ANY = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """``efficiency_up_to`` lists (line rate in bytes/s, payload share), the first that covers the rate counts.
+
+    ``latency_s`` is one way, memory to memory between two nodes on one switch; ``hop_latency_s`` is added by each
+    further switch. With ``gpudirect`` the NIC reads GPU memory, else data is staged in host memory.
+    """
+
+    name: str
+    efficiency_up_to: tuple[tuple[float, float], ...]
+    latency_s: float
+    hop_latency_s: float
+    gpudirect: bool
+
+    def efficiency(self, rate_bytes_per_s: float) -> float:
+        """Return the payload share of a NIC of that line rate."""
+        return next(share for limit, share in self.efficiency_up_to if rate_bytes_per_s <= limit * (1 + 1e-9))
+
+
+# Payload shares: TCP with several streams 9.4 of 10, 23.5 of 25, 36 of 40 and 80-94 of 100 Gb/s. RoCE 92-97 %.
+# InfiniBand 97, 196, 392, 780 of 100, 200, 400, 800 Gb/s. EFA: NCCL reaches 35-45 of 50 GB/s on p4d.
+# Latencies: kernel TCP in a rack 15-40 us, GPUDirect RDMA 1.5-3 us, EFA 10-20 us; a switch 90-230 ns (InfiniBand)
+# or 300-800 ns (Ethernet). perftest and nccl-tests as reported in stas00/ml-engineering network/README.md.
+TRANSPORTS: Mapping[str, Transport] = MappingProxyType(
+    {
+        transport.name: transport
+        for transport in (
+            Transport("tcp", ((25 * _GBPS, 0.94), (40 * _GBPS, 0.90), (_ANY, 0.87)), 25e-6, 0.5e-6, False),
+            Transport("roce", ((_ANY, 0.945),), 2.5e-6, 0.5e-6, True),
+            Transport("infiniband", ((100 * _GBPS, 0.97), (400 * _GBPS, 0.98), (_ANY, 0.975)), 2e-6, 0.2e-6, True),
+            Transport("efa", ((_ANY, 0.80),), 15e-6, 0.5e-6, True),
+        )
+    },
+)
+
+
+def constant_transport(share: float, latency_s: float, hop_latency_s: float = 0.5e-6) -> Transport:
+    """Return a transport of one payload ``share`` at every rate, with GPUDirect."""
+    return Transport("custom", ((_ANY, share),), latency_s, hop_latency_s, True)
