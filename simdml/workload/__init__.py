@@ -1,0 +1,1 @@
+"""What a training step computes: operators, layers, blocks and models."""

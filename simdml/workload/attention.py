@@ -1,0 +1,328 @@
+"""The attention half of a transformer block: projections, the core over heads, and the output.
+
+Kept activations follow Korthikanti et al., arXiv 2205.05198, section 4: of sbh(34 + 5as/h) bytes at 2 bytes an
+element, 11sbh + 5abs² belong to attention.
+"""
+
+from __future__ import annotations
+
+from simdml.workload.architecture import TransformerConfig
+from simdml.workload.linear import Cut, linear
+from simdml.workload.microbatch import AttentionKernel, Microbatch
+from simdml.workload.model import Activation, Layer
+from simdml.workload.normalization import residual_gradient
+from simdml.workload.operators import Family, Operator, Phase, Split, attention, batched_matmul
+
+
+def qkv_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
+    """Return the projection to queries, keys and values, cut by columns; Megatron-LM adds its bias apart."""
+    width = config.query_width + 2 * config.key_width
+    parts = (("query", config.query_width), ("key", config.key_width), ("value", config.key_width))
+    projection = linear(
+        batch,
+        "qkv",
+        batch.tokens,
+        config.hidden,
+        width,
+        cut=Cut.COLUMN,
+        bias=config.qkv_bias,
+        bias_kernel=batch.fused_elementwise,
+        parts=() if config.merged_projections else parts,
+    )
+    elements = batch.tokens * config.hidden
+    joined = (residual_gradient(batch, elements),) if config.post_norm else ()
+    return Layer(
+        name="qkv",
+        forward=projection.forward,
+        backward=(*projection.backward, *joined),
+        parameters=projection.parameters,
+        activations=(batch.kept("input", elements),),
+    )
+
+
+def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
+    """Return the core: scores, softmax, dropout and the weighted sum of values, divided over heads."""
+    if batch.attention is AttentionKernel.FLASH:
+        return _flash_layer(batch, config)
+    core_forward, core_backward = _unfused_core(batch, config)
+    widths = _Widths(batch, config)
+    merge = _copy(batch, "merge_heads", widths.query)
+    eager = not batch.fused_elementwise
+    split_heads = (_copy(batch, "split_heads", widths.qkv, launches=3),) if eager else ()
+    merge_gradient = (_copy(batch, "merge_heads_gradient", widths.query, Phase.INPUT_GRADIENT),) if eager else ()
+    return Layer(
+        name="attention",
+        forward=(
+            *_rotary(batch, config, widths, Phase.FORWARD),
+            *split_heads,
+            *_repeat_keys(batch, config, widths, Phase.FORWARD),
+            *core_forward,
+            merge,
+        ),
+        backward=(
+            *merge_gradient,
+            *core_backward,
+            *_repeat_keys(batch, config, widths, Phase.INPUT_GRADIENT),
+            *_rotary(batch, config, widths, Phase.INPUT_GRADIENT),
+            *_gather_gradients(batch, config, widths),
+        ),
+        activations=(
+            batch.kept("query", widths.query, split=True),
+            batch.kept("key", widths.query, split=True),
+            batch.kept("value", widths.query, split=True),
+            *_kept_scores(batch, config),
+        ),
+    )
+
+
+def output_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
+    """Return the output projection, cut by rows, with dropout and the residual add."""
+    projection = linear(
+        batch,
+        "attention_output",
+        batch.tokens,
+        config.query_width,
+        config.hidden,
+        cut=Cut.ROW,
+        bias=config.output_bias,
+    )
+    elements = batch.tokens * config.hidden
+    return Layer(
+        name="attention_output",
+        forward=(*projection.forward, *add_residual(batch, elements)),
+        backward=(*residual_dropout_gradient(batch, elements), *projection.backward),
+        parameters=projection.parameters,
+        activations=(
+            batch.kept("input", batch.tokens * config.query_width, split=True),
+            *((batch.kept_mask("dropout_mask", elements),) if batch.dropout else ()),
+        ),
+    )
+
+
+def add_residual(batch: Microbatch, elements: int) -> tuple[Operator, ...]:
+    """Return bias, dropout and residual add: one kernel, or one for each of dropout and add."""
+    if batch.fused_elementwise:
+        mask_bytes = elements if batch.dropout else 0
+        fused = batch.kernel("bias_dropout_add", 2 * elements, elements, extra_written_bytes=mask_bytes)
+        return (fused,)
+    add = batch.kernel("add_residual", 2 * elements, elements)
+    return (batch.dropout_forward("dropout", elements), add) if batch.dropout else (add,)
+
+
+def residual_dropout_gradient(batch: Microbatch, elements: int) -> tuple[Operator, ...]:
+    """Return the gradient through the dropout before a residual add; the add itself passes it on unchanged."""
+    return (batch.dropout_backward("dropout_gradient", elements),) if batch.dropout else ()
+
+
+class _Widths:
+    """Elements of the tensors around the core: all queries, all keys (or values), and the three together."""
+
+    def __init__(self, batch: Microbatch, config: TransformerConfig) -> None:
+        self.query = batch.tokens * config.query_width
+        self.key = batch.tokens * config.key_width
+        self.qkv = self.query + 2 * self.key
+        self.scores = batch.samples * config.heads * batch.sequence**2
+
+
+def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
+    """One kernel a direction; gradients of merged projections are copied together.
+
+    Its output is counted as the input that the output projection keeps; the fp32 log-sum-exp a row is not
+    counted, as in the paper.
+    """
+    widths = _Widths(batch, config)
+    kernels = tuple(
+        attention(
+            name,
+            batch=batch.samples,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            sequence=batch.sequence,
+            head_size=config.head_size,
+            element_bytes=batch.element_bytes,
+            causal=batch.causal,
+            phase=phase,
+        )
+        for name, phase in (
+            ("flash_attention", Phase.FORWARD),
+            ("flash_attention_gradient", Phase.INPUT_GRADIENT),
+        )
+    )
+    return Layer(
+        name="attention",
+        forward=(*_rotary(batch, config, widths, Phase.FORWARD), kernels[0]),
+        backward=(
+            kernels[1],
+            *_rotary(batch, config, widths, Phase.INPUT_GRADIENT),
+            *_gather_gradients(batch, config, widths),
+        ),
+        activations=(
+            batch.kept("query", widths.query, split=True),
+            batch.kept("key", widths.key, split=True),
+            batch.kept("value", widths.key, split=True),
+        ),
+    )
+
+
+def _unfused_core(batch: Microbatch, config: TransformerConfig) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
+    scores = batch.samples * config.heads * batch.sequence**2
+    masked = _fused_softmax(batch, scores) if batch.fused_elementwise else _eager_softmax(batch, scores)
+    dropped: tuple[Operator, ...] = ()
+    dropped_gradient: tuple[Operator, ...] = ()
+    if batch.dropout:
+        dropped = (batch.dropout_forward("attention_dropout", scores, Split.BATCH),)
+        dropped_gradient = (batch.dropout_backward("attention_dropout_gradient", scores, Split.BATCH),)
+    forward = (
+        _scores_product(batch, config, "query_key"),
+        *masked[0],
+        *dropped,
+        _values_product(batch, config, "attention_values"),
+    )
+    backward = (
+        _scores_product(batch, config, "probability_gradient", Phase.INPUT_GRADIENT),
+        _values_product(batch, config, "value_gradient", Phase.INPUT_GRADIENT),
+        *dropped_gradient,
+        *masked[1],
+        _values_product(batch, config, "query_gradient", Phase.INPUT_GRADIENT),
+        _values_product(batch, config, "key_gradient", Phase.INPUT_GRADIENT),
+    )
+    return forward, backward
+
+
+def _scores_product(batch: Microbatch, config: TransformerConfig, name: str, phase: Phase = Phase.FORWARD) -> Operator:
+    """(sequence, head) @ (head, sequence) for every head: queries with keys, output gradient with values."""
+    return batched_matmul(
+        name,
+        batch.samples * config.heads,
+        batch.sequence,
+        batch.sequence,
+        config.head_size,
+        element_bytes=batch.element_bytes,
+        phase=phase,
+        split=Split.BATCH,
+    )
+
+
+def _values_product(batch: Microbatch, config: TransformerConfig, name: str, phase: Phase = Phase.FORWARD) -> Operator:
+    """(sequence, sequence) @ (sequence, head) for every head: the output, and three gradients."""
+    return batched_matmul(
+        name,
+        batch.samples * config.heads,
+        batch.sequence,
+        config.head_size,
+        batch.sequence,
+        element_bytes=batch.element_bytes,
+        phase=phase,
+        split=Split.BATCH,
+    )
+
+
+def _fused_softmax(batch: Microbatch, scores: int) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
+    """Scale, mask and softmax in one kernel; the causal one reads the lower triangle and writes the square."""
+    read = scores / 2 if batch.causal else scores
+    forward = batch.kernel("scale_mask_softmax", read, scores, family=Family.SOFTMAX, split=Split.BATCH)
+    backward = batch.kernel(
+        "scale_mask_softmax_gradient",
+        2 * read,
+        scores,
+        family=Family.SOFTMAX,
+        phase=Phase.INPUT_GRADIENT,
+        split=Split.BATCH,
+    )
+    return (forward,), (backward,)
+
+
+def _eager_softmax(batch: Microbatch, scores: int) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
+    def kernel(name: str, read: int, family: Family = Family.ELEMENTWISE) -> Operator:
+        return batch.kernel(name, read, scores, family=family, split=Split.BATCH)
+
+    def gradient(name: str, read: int, family: Family = Family.ELEMENTWISE) -> Operator:
+        return batch.kernel(name, read, scores, family=family, phase=Phase.INPUT_GRADIENT, split=Split.BATCH)
+
+    forward = (
+        kernel("scale", scores),
+        kernel("mask", scores),
+        kernel("softmax", scores, Family.SOFTMAX),
+    )
+    backward = (
+        gradient("softmax_gradient", 2 * scores, Family.SOFTMAX),
+        gradient("mask_gradient", scores),
+        gradient("scale_gradient", scores),
+    )
+    return forward, backward
+
+
+def _kept_scores(batch: Microbatch, config: TransformerConfig) -> tuple[Activation, ...]:
+    scores = batch.samples * config.heads * batch.sequence**2
+    probabilities = batch.kept("probabilities", scores, split=True)
+    if not batch.dropout:
+        return (probabilities,)
+    return (
+        probabilities,
+        batch.kept_mask("attention_dropout_mask", scores, split=True),
+        batch.kept("dropped_probabilities", scores, split=True),
+    )
+
+
+def _rotary(batch: Microbatch, config: TransformerConfig, widths: _Widths, phase: Phase) -> tuple[Operator, ...]:
+    """Rotary embedding of queries and keys, or its gradient: the same traffic.
+
+    Eager, on each: negate a half, join the halves, two products and a sum, 5.5 reads and 4.5 writes.
+    """
+    if not config.rotary:
+        return ()
+    elements = widths.query + widths.key
+    read, written, launches = (1.0, 1.0, 1) if batch.fused_elementwise else (5.5, 4.5, 10)
+    name = "rotary" if phase is Phase.FORWARD else "rotary_gradient"
+    return (
+        batch.kernel(
+            name,
+            read * elements,
+            written * elements,
+            phase=phase,
+            split=Split.BATCH,
+            launches=launches,
+        ),
+    )
+
+
+def _repeat_keys(batch: Microbatch, config: TransformerConfig, widths: _Widths, phase: Phase) -> tuple[Operator, ...]:
+    """Unfused attention repeats grouped keys and values for every query head, and sums their gradients."""
+    if config.kv_heads == config.heads:
+        return ()
+    grouped, repeated = 2 * widths.key, 2 * widths.query
+    forward = phase is Phase.FORWARD
+    return (
+        batch.kernel(
+            "repeat_keys" if forward else "repeat_keys_gradient",
+            grouped if forward else repeated,
+            repeated if forward else grouped,
+            family=Family.COPY,
+            phase=phase,
+            split=Split.BATCH,
+            launches=2,
+        ),
+    )
+
+
+def _gather_gradients(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> tuple[Operator, ...]:
+    """Copies that bring gradients of heads back to the projections' layout, and join merged projections."""
+    operators = []
+    if batch.attention is AttentionKernel.UNFUSED and not batch.fused_elementwise:
+        elements = widths.query + widths.key
+        operators.append(_copy(batch, "split_heads_gradient", elements, Phase.INPUT_GRADIENT, launches=2))
+    if config.merged_projections:
+        operators.append(_copy(batch, "qkv_gradient", widths.qkv, Phase.INPUT_GRADIENT))
+    return tuple(operators)
+
+
+def _copy(batch: Microbatch, name: str, elements: int, phase: Phase = Phase.FORWARD, launches: int = 1) -> Operator:
+    return batch.kernel(
+        name,
+        elements,
+        elements,
+        family=Family.COPY,
+        phase=phase,
+        split=Split.BATCH,
+        launches=launches,
+    )

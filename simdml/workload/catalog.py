@@ -1,0 +1,269 @@
+"""Models by name, as data; :func:`find_model` gives one, and its ``build`` a micro-batch of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from simdml.errors import InfeasibleError, UnknownNameError
+from simdml.workload.architecture import Head, Norm, TransformerConfig
+from simdml.workload.convnets.alexnet import build_alexnet
+from simdml.workload.convnets.inception import build_inception_v3
+from simdml.workload.convnets.resnet import build_resnet
+from simdml.workload.convnets.vgg import build_vgg16
+from simdml.workload.model import Model
+from simdml.workload.transformer import build_transformer
+
+
+class ModelSpec(Protocol):
+    """A model that can be built for any micro-batch; ``default_sequence`` is None for images."""
+
+    @property
+    def name(self) -> str:
+        """The name in the catalog."""
+        ...
+
+    @property
+    def sample_unit(self) -> str:
+        """``"images"`` or ``"sequences"``."""
+        ...
+
+    @property
+    def default_sequence(self) -> int | None:
+        """Tokens a sample unless told otherwise."""
+        ...
+
+    def build(
+        self,
+        *,
+        samples: int,
+        sequence: int | None = None,
+        element_bytes: int = 2,
+        attention: str = "unfused",
+        fused_elementwise: bool = True,
+        vocab_multiple: int = 1,
+        gradient_accumulation: str = "none",
+    ) -> Model:
+        """Return one micro-batch of ``samples``; options that a model has no use for are ignored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerSpec:
+    """A transformer and the sequence length it is trained with."""
+
+    config: TransformerConfig
+    default_sequence: int
+    sample_unit: str = "sequences"
+
+    @property
+    def name(self) -> str:
+        """The name in the catalog."""
+        return self.config.name
+
+    def build(
+        self,
+        *,
+        samples: int,
+        sequence: int | None = None,
+        element_bytes: int = 2,
+        attention: str = "unfused",
+        fused_elementwise: bool = True,
+        vocab_multiple: int = 1,
+        gradient_accumulation: str = "none",
+    ) -> Model:
+        """Return one micro-batch; options as in :func:`~simdml.workload.transformer.build_transformer`."""
+        return build_transformer(
+            self.config,
+            samples=samples,
+            sequence=self.default_sequence if sequence is None else sequence,
+            element_bytes=element_bytes,
+            attention=attention,
+            fused_elementwise=fused_elementwise,
+            vocab_multiple=vocab_multiple,
+            gradient_accumulation=gradient_accumulation,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConvnetSpec:
+    """A convolutional network and the size of its images."""
+
+    name: str
+    builder: Callable[..., Model]
+    image_size: int = 224
+    sample_unit: str = "images"
+    default_sequence: int | None = None
+
+    def build(
+        self,
+        *,
+        samples: int,
+        sequence: int | None = None,
+        element_bytes: int = 4,
+        attention: str = "unfused",  # noqa: ARG002
+        fused_elementwise: bool = True,  # noqa: ARG002
+        vocab_multiple: int = 1,  # noqa: ARG002
+        gradient_accumulation: str = "none",
+        image_size: int | None = None,
+    ) -> Model:
+        """Return one micro-batch of images; InfeasibleError if given a ``sequence`` length."""
+        if sequence is not None:
+            raise InfeasibleError(f"{self.name} works on images, which have no sequence length")
+        return self.builder(
+            samples=samples,
+            image_size=self.image_size if image_size is None else image_size,
+            element_bytes=element_bytes,
+            gradient_accumulation=gradient_accumulation,
+        )
+
+
+def find_model(name: str) -> ModelSpec:
+    """Return the model called ``name`` (case, ``-`` and ``.`` do not matter); UnknownNameError if none is."""
+    key = name.strip().lower().replace("-", "_").replace(".", "_").replace(" ", "_")
+    if key not in _MODELS:
+        raise UnknownNameError("model", name, _MODELS)
+    return _MODELS[key]
+
+
+def available_models() -> tuple[str, ...]:
+    """Return the names of all models, in the order of the tables."""
+    return tuple(_MODELS)
+
+
+def _gpt(name: str, layers: int, hidden: int, heads: int, vocab: int, sequence: int) -> TransformerSpec:
+    config = TransformerConfig(
+        name=name,
+        family="gpt2",
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=heads,
+        head_size=hidden // heads,
+        ffn=4 * hidden,
+        vocab=vocab,
+        position_rows=sequence,
+    )
+    return TransformerSpec(config, sequence)
+
+
+def _bert(name: str, layers: int, hidden: int, heads: int) -> TransformerSpec:
+    config = TransformerConfig(
+        name=name,
+        family="bert",
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=heads,
+        head_size=hidden // heads,
+        ffn=4 * hidden,
+        vocab=30522,
+        position_rows=512,
+        token_types=2,
+        post_norm=True,
+        embedding_norm=True,
+        head=Head.BERT,
+        merged_projections=False,
+    )
+    return TransformerSpec(config, 512)
+
+
+def _llama(
+    name: str,
+    layers: int,
+    hidden: int,
+    heads: int,
+    kv_heads: int,
+    ffn: int,
+    vocab: int,
+    sequence: int,
+    experts: tuple[int, int] = (0, 0),
+) -> TransformerSpec:
+    config = TransformerConfig(
+        name=name,
+        family="mixtral" if experts[0] else "llama",
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=hidden // heads,
+        ffn=ffn,
+        vocab=vocab,
+        rotary=True,
+        gated=True,
+        qkv_bias=False,
+        output_bias=False,
+        mlp_bias=False,
+        norm=Norm.RMS,
+        norm_bias=False,
+        tied_head=False,
+        merged_projections=False,
+        num_experts=experts[0],
+        experts_per_token=experts[1],
+        dropout=False,
+    )
+    return TransformerSpec(config, sequence)
+
+
+# name, layers, hidden, heads, vocabulary, sequence. GPT-2: Radford et al. 2019, table 2 and the released
+# checkpoints. GPT-3: Brown et al., arXiv 2005.14165, table 2.1.
+_GPT = (
+    ("gpt2", 12, 768, 12, 50257, 1024),
+    ("gpt2_medium", 24, 1024, 16, 50257, 1024),
+    ("gpt2_large", 36, 1280, 20, 50257, 1024),
+    ("gpt2_xl", 48, 1600, 25, 50257, 1024),
+    ("gpt3_175b", 96, 12288, 96, 50257, 2048),
+)
+
+# Narayanan et al., "Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM", SC21
+# (arXiv 2104.04473), table 1; vocabulary 51,200 and sequence 2,048 from section 5.
+_SC21 = (
+    ("gpt_1_7b", 24, 2304, 24),
+    ("gpt_3_6b", 30, 3072, 32),
+    ("gpt_7_5b", 36, 4096, 32),
+    ("gpt_18b", 40, 6144, 48),
+    ("gpt_39b", 48, 8192, 64),
+    ("gpt_76b", 60, 10240, 80),
+    ("gpt_145b", 80, 12288, 96),
+    ("gpt_310b", 96, 16384, 128),
+    ("gpt_530b", 105, 20480, 128),
+    ("gpt_1t", 128, 25600, 160),
+)
+
+# name, layers, hidden, heads. Devlin et al., arXiv 1810.04805, section 3; vocabulary of the uncased checkpoints.
+_BERT = (("bert_base", 12, 768, 12), ("bert_large", 24, 1024, 16))
+
+# name, layers, hidden, heads, KV heads, ffn, vocabulary, sequence, (experts, experts a token). Llama 2: arXiv
+# 2307.09288, table 1; Llama 3: arXiv 2407.21783, table 3; Mixtral: arXiv 2401.04088, table 1; ffn sizes and
+# Llama 2's vocabulary from the released configurations.
+_LLAMA = (
+    ("llama2_7b", 32, 4096, 32, 32, 11008, 32000, 4096),
+    ("llama2_13b", 40, 5120, 40, 40, 13824, 32000, 4096),
+    ("llama2_70b", 80, 8192, 64, 8, 28672, 32000, 4096),
+    ("llama3_8b", 32, 4096, 32, 8, 14336, 128256, 8192),
+    ("llama3_70b", 80, 8192, 64, 8, 28672, 128256, 8192),
+    ("llama3_405b", 126, 16384, 128, 8, 53248, 128256, 8192),
+    ("mixtral_8x7b", 32, 4096, 32, 8, 14336, 32000, 4096, (8, 2)),
+)
+
+
+# torchvision/models; images of 224 pixels, 299 for Inception v3.
+_CONVNETS = (
+    ConvnetSpec("alexnet", build_alexnet),
+    ConvnetSpec("vgg16", build_vgg16),
+    ConvnetSpec("resnet50", partial(build_resnet, 50)),
+    ConvnetSpec("resnet101", partial(build_resnet, 101)),
+    ConvnetSpec("resnet152", partial(build_resnet, 152)),
+    ConvnetSpec("inception_v3", build_inception_v3, image_size=299),
+)
+
+_SPECS: tuple[ModelSpec, ...] = (
+    *(_gpt(*row) for row in _GPT),
+    *(_gpt(*row, 51200, 2048) for row in _SC21),
+    *(_bert(*row) for row in _BERT),
+    *(_llama(*row) for row in _LLAMA),
+    *_CONVNETS,
+)
+_MODELS = {spec.name: spec for spec in _SPECS}

@@ -1,0 +1,1 @@
+"""Convolutional networks exactly as torchvision builds them."""

@@ -1,0 +1,127 @@
+"""How a micro-batch is computed: its size, its element, and which kernels run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from simdml.workload.model import Activation
+from simdml.workload.operators import Family, Operator, Phase, Split, memory_bound
+
+
+class AttentionKernel(StrEnum):
+    """Attention as separate kernels that store the scores, or as one FlashAttention kernel."""
+
+    UNFUSED = "unfused"
+    FLASH = "flash"
+
+
+class GradientAccumulation(StrEnum):
+    """What happens to a weight gradient of a micro-batch.
+
+    ``NONE``: it is written once. ``ADD``: a kernel adds it to a gradient of the same type. ``ADD_FP32``: a kernel
+    adds it to an fp32 gradient. ``FUSED_FP32``: the matmul itself accumulates into an fp32 gradient (Megatron-LM
+    ``gradient_accumulation_fusion``); gradients of biases and norms are added by kernels.
+    """
+
+    NONE = "none"
+    ADD = "add"
+    ADD_FP32 = "add_fp32"
+    FUSED_FP32 = "fused_fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Microbatch:
+    """``samples`` sequences of ``sequence`` tokens of ``element_bytes`` elements on one rank.
+
+    ``fused_elementwise`` picks the kernels of Megatron-LM (megatron/fused_kernels and megatron/model/fused_*.py):
+    scale, mask and softmax in one, bias with GeLU in one, bias, dropout and residual add in one. Otherwise they
+    are PyTorch eager's, one kernel an operation, with biases in the matmul's epilogue.
+    """
+
+    samples: int
+    sequence: int
+    element_bytes: int
+    attention: AttentionKernel
+    fused_elementwise: bool
+    dropout: bool
+    causal: bool
+    gradient_accumulation: GradientAccumulation
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the micro-batch."""
+        return self.samples * self.sequence
+
+    @property
+    def accumulates_in_matmul(self) -> bool:
+        """Whether weight-gradient matmuls read and write an fp32 gradient."""
+        return self.gradient_accumulation is GradientAccumulation.FUSED_FP32
+
+    def kernel(
+        self,
+        name: str,
+        read: float,
+        written: float,
+        *,
+        family: Family = Family.ELEMENTWISE,
+        phase: Phase = Phase.FORWARD,
+        split: Split | None = None,
+        launches: int = 1,
+        extra_read_bytes: float = 0.0,
+        extra_written_bytes: float = 0.0,
+    ) -> Operator:
+        """Return a memory-bound operator reading and writing so many elements, and bytes of other types."""
+        return memory_bound(
+            name,
+            family,
+            read_bytes=self.element_bytes * read + extra_read_bytes,
+            written_bytes=self.element_bytes * written + extra_written_bytes,
+            element_bytes=self.element_bytes,
+            phase=phase,
+            split=split,
+            launches=launches,
+        )
+
+    def kept(self, name: str, elements: int, *, split: bool = False) -> Activation:
+        """Return an activation of ``elements`` elements."""
+        return Activation(name, float(self.element_bytes * elements), split)
+
+    def kept_mask(self, name: str, elements: int, *, split: bool = False) -> Activation:
+        """Return the one-byte-an-element mask that dropout keeps."""
+        return Activation(name, float(elements), split)
+
+    def dropout_forward(self, name: str, elements: int, split: Split | None = None) -> Operator:
+        """Return dropout: reads and writes every element and writes a byte mask."""
+        return self.kernel(name, elements, elements, split=split, extra_written_bytes=elements)
+
+    def dropout_backward(self, name: str, elements: int, split: Split | None = None) -> Operator:
+        """Return the gradient of dropout: reads the gradient and the mask, writes the gradient."""
+        return self.kernel(
+            name,
+            elements,
+            elements,
+            phase=Phase.INPUT_GRADIENT,
+            split=split,
+            extra_read_bytes=elements,
+        )
+
+    def accumulate(
+        self, name: str, elements: int, *, tensors: int = 1, split: Split | None = None
+    ) -> tuple[Operator, ...]:
+        """Return the kernels that add ``tensors`` weight gradients of ``elements`` in all to their sums."""
+        if self.gradient_accumulation is GradientAccumulation.NONE or not elements:
+            return ()
+        total_bytes = self.element_bytes if self.gradient_accumulation is GradientAccumulation.ADD else 4
+        return (
+            self.kernel(
+                name,
+                elements,
+                0,
+                phase=Phase.WEIGHT_GRADIENT,
+                split=split,
+                launches=tensors,
+                extra_read_bytes=total_bytes * elements,
+                extra_written_bytes=total_bytes * elements,
+            ),
+        )

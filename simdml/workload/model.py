@@ -1,0 +1,130 @@
+"""What one training step of a model computes: blocks of layers of operators.
+
+* an **operator** is a kernel, the unit of cost;
+* a **layer** owns parameters whose gradients become ready together, the unit of gradient bucketing;
+* a **block** is the unit of placement and recomputation: a model may be cut between blocks, never inside one.
+
+Everything is for one micro-batch on one rank before any parallelism; strategies divide it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simdml.workload.operators import Family, Operator, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter tensor: its name within the layer, its elements, whether tensor parallelism divides it."""
+
+    name: str
+    elements: int
+    split: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A tensor kept from forward for backward: its bytes, and whether tensor parallelism divides it."""
+
+    name: str
+    bytes: float
+    split: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Parameters, the operators of forward and of backward in execution order, and what forward keeps."""
+
+    name: str
+    forward: tuple[Operator, ...]
+    backward: tuple[Operator, ...]
+    parameters: tuple[Parameter, ...] = ()
+    activations: tuple[Activation, ...] = ()
+
+    @property
+    def parameter_count(self) -> int:
+        """Elements over all parameters."""
+        return sum(parameter.elements for parameter in self.parameters)
+
+    @property
+    def forward_flops(self) -> float:
+        """FLOPs of forward, every operator counted."""
+        return sum(operator.flops for operator in self.forward)
+
+    @property
+    def backward_flops(self) -> float:
+        """FLOPs of backward, every operator counted."""
+        return sum(operator.flops for operator in self.backward)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Layers that stay together; ``output_bytes`` cross to the next block for one micro-batch.
+
+    ``activation_bytes`` kept by all layers is their sum; under full recomputation only the block's input
+    (the previous block's output) is kept and forward is run again.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    output_bytes: float
+    recomputable: bool = True
+
+    @property
+    def parameter_count(self) -> int:
+        """Elements over all layers."""
+        return sum(layer.parameter_count for layer in self.layers)
+
+    def operators(self, phase: Phase) -> tuple[Operator, ...]:
+        """Operators of ``FORWARD``, or of backward in reverse layer order (any gradient phase gives all)."""
+        if phase is Phase.FORWARD:
+            return tuple(operator for layer in self.layers for operator in layer.forward)
+        return tuple(operator for layer in reversed(self.layers) for operator in layer.backward)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One micro-batch of ``samples`` through ``blocks``, in forward order.
+
+    ``sample_unit`` is ``"images"`` or ``"sequences"``; ``tokens_per_sample`` is 1 for images. Repeated blocks
+    are the same object. ``tied`` lists ``(block name, block name)`` pairs sharing one parameter tensor of
+    ``tied_parameters`` elements, owned by the first and not counted in the second.
+    ``model_flops_per_sample`` follows the FlopCounterMode convention (matmul, convolution, attention only)
+    for forward and backward without recomputation: the numerator of MFU.
+    """
+
+    name: str
+    blocks: tuple[Block, ...]
+    samples: int
+    sample_unit: str
+    tokens_per_sample: int
+    model_flops_per_sample: float
+    element_bytes: int
+    tied: tuple[tuple[str, str], ...] = ()
+    tied_parameters: int = 0
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable elements, tied tensors once."""
+        return sum(block.parameter_count for block in self.blocks)
+
+
+def model_flops(blocks: tuple[Block, ...]) -> float:
+    """Return forward and backward FLOPs of ``blocks`` without recomputation, FlopCounterMode's convention.
+
+    A fused attention backward computes the scores again; that product is recomputation, so attention counts
+    forward three times whichever kernel runs, the 12·L·h·s a token of PaLM (arXiv 2204.02311, appendix B).
+    """
+    per_block = {id(block): _block_flops(block) for block in blocks}
+    return sum(per_block[id(block)] for block in blocks)
+
+
+def _block_flops(block: Block) -> float:
+    forward = sum(
+        operator.flops * (3 if operator.family is Family.ATTENTION else 1)
+        for operator in block.operators(Phase.FORWARD)
+    )
+    return forward + sum(
+        operator.flops for operator in block.operators(Phase.INPUT_GRADIENT) if operator.family is not Family.ATTENTION
+    )

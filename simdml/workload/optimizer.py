@@ -1,0 +1,102 @@
+"""What an optimizer step moves: memory-bound kernels over every parameter a rank updates.
+
+Bytes an element, read + written, derived from the update rules of torch/optim (sgd.py, adam.py, adamw.py; weight
+decay of SGD and Adam off, as by default), with p parameter, g gradient, m and v moments, 4 bytes each:
+
+=============  ===============================================================  ======================
+kind           fused (one kernel)                                               separate kernels
+=============  ===============================================================  ======================
+sgd            p g -> p: 8 + 4                                                  the same kernel
+sgd_momentum   p g m -> p m: 12 + 8                                             mul m 4+4, add g 8+4, p 8+4
+adam           p g m v -> p m v: 16 + 12                                        44 + 28 (below)
+adamw          as adam                                                          adam and p decay 4+4
+=============  ===============================================================  ======================
+
+Separate (foreach) Adam: lerp m 8+4, scale v 4+4, addcmul v 8+4, sqrt 4+4, divide 4+4, add eps 4+4, addcdiv p
+12+4. Mixed precision with fp32 master weights (Megatron-LM megatron/optimizer/optimizer.py): gradients are copied
+to fp32 (2 + 4), with fp16 also unscaled and checked (4 + 4), and the master is copied back (4 + 2).
+"""
+
+from __future__ import annotations
+
+from simdml.errors import DocumentError, UnknownNameError
+from simdml.workload.operators import Family, Operator, Phase, memory_bound
+
+# kernels (name, bytes read, bytes written) an fp32 element
+FUSED = {
+    "sgd": (("sgd", 8, 4),),
+    "sgd_momentum": (("sgd_momentum", 12, 8),),
+    "adam": (("adam", 16, 12),),
+    "adamw": (("adamw", 16, 12),),
+}
+_ADAM = (
+    ("first_moment", 8, 4),
+    ("second_moment_scale", 4, 4),
+    ("second_moment_add", 8, 4),
+    ("denominator_root", 4, 4),
+    ("denominator_correct", 4, 4),
+    ("denominator_epsilon", 4, 4),
+    ("parameter", 12, 4),
+)
+SEPARATE = {
+    "sgd": FUSED["sgd"],
+    "sgd_momentum": (("momentum_scale", 4, 4), ("momentum_add", 8, 4), ("parameter", 8, 4)),
+    "adam": _ADAM,
+    "adamw": (("weight_decay", 4, 4), *_ADAM),
+}
+STATE_BYTES = {"sgd": 0, "sgd_momentum": 4, "adam": 8, "adamw": 8}
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+_FULL = ("fp32", "tf32")
+
+# A foreach launch covers at most 320 chunks of 65,536 elements (ATen/native/cuda/MultiTensorApply.cuh).
+ELEMENTS_PER_LAUNCH = 320 * 65536
+
+
+def optimizer_operators(
+    kind: str, parameters: int, precision: str = "fp32", *, fused: bool = False
+) -> tuple[Operator, ...]:
+    """Return the kernels of one step over ``parameters`` elements, in order.
+
+    ``kind`` is a key of ``STATE_BYTES``; ``precision`` is that of the model's weights and gradients, where
+    ``"fp16"`` and ``"bf16"`` keep an fp32 master and ``"tf32"`` is fp32 in memory. Raises UnknownNameError and, below 0
+    parameters, DocumentError.
+    """
+    _check(kind, precision)
+    if parameters < 0:
+        raise DocumentError(f"an optimizer cannot update {parameters} parameters")
+    if not parameters:
+        return ()
+    kernels = (FUSED if fused else SEPARATE)[kind]
+    if precision not in _FULL:
+        unscale = (("unscale_gradient", 4, 4),) if precision == "fp16" else ()
+        kernels = (("gradient_to_fp32", 2, 4), *unscale, *kernels, ("parameter_from_fp32", 4, 2))
+    launches = -(-parameters // ELEMENTS_PER_LAUNCH)
+    return tuple(
+        memory_bound(
+            name,
+            Family.OPTIMIZER,
+            read_bytes=read * parameters,
+            written_bytes=written * parameters,
+            element_bytes=4,
+            phase=Phase.UPDATE,
+            launches=launches,
+        )
+        for name, read, written in kernels
+    )
+
+
+def optimizer_state_bytes_per_parameter(kind: str, precision: str = "fp32") -> int:
+    """Return bytes kept a parameter between steps besides the weight and the gradient themselves.
+
+    Moments, and the fp32 master in mixed precision: 12 for Adam there, the K of ZeRO (arXiv 1910.02054,
+    section 3.1).
+    """
+    _check(kind, precision)
+    return STATE_BYTES[kind] + (0 if precision in _FULL else 4)
+
+
+def _check(kind: str, precision: str) -> None:
+    if kind not in STATE_BYTES:
+        raise UnknownNameError("optimizer", kind, STATE_BYTES)
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)

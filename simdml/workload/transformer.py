@@ -1,0 +1,118 @@
+"""Builds a transformer: an embedding block, identical transformer blocks, and a head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simdml.errors import DocumentError, InfeasibleError
+from simdml.workload.architecture import Head, Norm, TransformerConfig
+from simdml.workload.attention import attention_layer, output_layer, qkv_layer
+from simdml.workload.embedding import embedding_block
+from simdml.workload.experts import expert_mlp_layers
+from simdml.workload.head import head_block
+from simdml.workload.microbatch import AttentionKernel, GradientAccumulation, Microbatch
+from simdml.workload.mlp import dense_mlp_layers
+from simdml.workload.model import Block, Layer, Model, model_flops
+from simdml.workload.normalization import norm_layer
+
+__all__ = [
+    "AttentionKernel",
+    "GradientAccumulation",
+    "Head",
+    "Norm",
+    "TransformerConfig",
+    "build_transformer",
+]
+
+
+def build_transformer(
+    config: TransformerConfig,
+    *,
+    samples: int,
+    sequence: int,
+    element_bytes: int = 2,
+    attention: str = "unfused",
+    fused_elementwise: bool = True,
+    vocab_multiple: int = 1,
+    dropout: bool | None = None,
+    causal: bool | None = None,
+    gradient_accumulation: str = "none",
+) -> Model:
+    """Return one micro-batch of ``samples`` sequences of ``sequence`` tokens.
+
+    ``attention`` is ``"unfused"`` or ``"flash"``; ``fused_elementwise`` and ``gradient_accumulation`` are those
+    of :class:`~simdml.workload.microbatch.Microbatch`; ``dropout`` and ``causal`` default to the config's.
+    ``vocab_multiple`` pads the vocabulary to a multiple (Megatron-LM: 128 times the tensor-parallel degree);
+    padded rows are parameters and work like the others. Raises DocumentError for sizes below 1 and
+    InfeasibleError for more tokens than a learned position table has rows.
+    """
+    _check_sizes(config, samples, sequence, element_bytes, vocab_multiple)
+    config = replace(config, vocab=-(-config.vocab // vocab_multiple) * vocab_multiple)
+    batch = Microbatch(
+        samples=samples,
+        sequence=sequence,
+        element_bytes=element_bytes,
+        attention=AttentionKernel(attention),
+        fused_elementwise=fused_elementwise,
+        dropout=config.dropout if dropout is None else dropout,
+        causal=config.causal if causal is None else causal,
+        gradient_accumulation=GradientAccumulation(gradient_accumulation),
+    )
+    block = transformer_block(batch, config)
+    blocks = (embedding_block(batch, config), *((block,) * config.layers), head_block(batch, config))
+    return Model(
+        name=config.name,
+        blocks=blocks,
+        samples=samples,
+        sample_unit="sequences",
+        tokens_per_sample=sequence,
+        model_flops_per_sample=model_flops(blocks) / samples,
+        element_bytes=element_bytes,
+        tied=(("embedding", "head"),) if config.tied_head else (),
+        tied_parameters=config.vocab * config.hidden if config.tied_head else 0,
+    )
+
+
+def transformer_block(batch: Microbatch, config: TransformerConfig) -> Block:
+    """Return the repeated block, its layers in forward order.
+
+    Models whose attention and MLP run in parallel on one input (GPT-NeoX, Falcon) are built as sequential:
+    the same operators, with one more kept norm input and another all-reduce under tensor parallelism.
+    """
+    attention = (qkv_layer(batch, config), attention_layer(batch, config), output_layer(batch, config))
+    build_mlp = expert_mlp_layers if config.num_experts else dense_mlp_layers
+    mlp = build_mlp(batch, config)
+    first, second = _norm(batch, config, "attention_norm"), _norm(batch, config, "mlp_norm")
+    pre_norm, post_norm = (first, *attention, second, *mlp), (*attention, first, *mlp, second)
+    layers = post_norm if config.post_norm else pre_norm
+    return Block("block", layers, float(batch.element_bytes * batch.tokens * config.hidden))
+
+
+def _norm(batch: Microbatch, config: TransformerConfig, name: str) -> Layer:
+    return norm_layer(
+        batch,
+        name,
+        config.norm,
+        rows=batch.tokens,
+        hidden=config.hidden,
+        bias=config.norm_bias,
+        joins_residual=not config.post_norm,
+    )
+
+
+def _check_sizes(
+    config: TransformerConfig, samples: int, sequence: int, element_bytes: int, vocab_multiple: int
+) -> None:
+    sizes = {
+        "samples": samples,
+        "sequence": sequence,
+        "element_bytes": element_bytes,
+        "vocab_multiple": vocab_multiple,
+    }
+    for name, size in sizes.items():
+        if size < 1:
+            raise DocumentError(f"{config.name}: {name} must be at least 1, got {size}")
+    if config.position_rows and sequence > config.position_rows:
+        raise InfeasibleError(
+            f"{config.name}: a sequence of {sequence} tokens exceeds its {config.position_rows} positions"
+        )
