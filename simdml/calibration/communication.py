@@ -1,0 +1,131 @@
+"""What measurement says about collectives: corrections to NCCL's model, and gloo's constants.
+
+NCCL's model gives a latency ``L`` and a wire time ``w0 = S / B``. A fit adds four coefficients, and a fifth where the
+switch reduces (NVLS), whose rate the model underestimates and rings cannot reach:
+
+    time = overhead + latency_scale * L + w + sqrt(ramp * w),    w = w0 / bandwidth_scale  (NVLS: nvls_scale)
+
+The last term is what pipelining costs: a payload cut into k chunks, each with a fixed cost ``c`` on a path of some
+depth, takes ``w + c k + w (depth - 1) / k``, and at the best k the excess grows as the square root of ``w``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a fit comes from and where it holds.
+
+    ``rows`` measured rows; ``log_spread`` is the standard deviation of ln(measured / predicted) below and at or above
+    1 MiB; ``min_bytes`` to ``max_bytes`` and ``max_ranks`` are the measured range; ``does_not_claim`` says the rest.
+    """
+
+    sources: tuple[str, ...]
+    rows: int
+    small_log_spread: float
+    large_log_spread: float
+    min_bytes: float
+    max_bytes: float
+    max_ranks: int
+    does_not_claim: str = ""
+
+    def covers(self, payload_bytes: float, ranks: int) -> bool:
+        """Whether a collective of this size is within what was measured."""
+        return self.min_bytes <= payload_bytes <= self.max_bytes and ranks <= self.max_ranks
+
+    def log_spread(self, payload_bytes: float) -> float:
+        """Standard deviation of ln(measured / predicted) at this size."""
+        return self.large_log_spread if payload_bytes >= 2**20 else self.small_log_spread
+
+
+@dataclass(frozen=True, slots=True)
+class NcclFit:
+    """Corrections to NCCL's model for one kind of fabric (see the module's formula).
+
+    ``nic_bytes_per_s`` is the most that one NIC carries whatever its line rate: a TCP stream is bound by a CPU core.
+    """
+
+    name: str
+    overhead_s: float
+    latency_scale: float
+    bandwidth_scale: float
+    nvls_scale: float
+    ramp_s: float
+    provenance: Provenance
+    nic_bytes_per_s: float = math.inf
+
+    def latency_s(self, model_latency_s: float) -> float:
+        """Seconds before the first byte counts."""
+        return self.overhead_s + self.latency_scale * model_latency_s
+
+    def wire_s(self, model_wire_s: float, *, in_switch: bool = False) -> float:
+        """Seconds of data transfer for the model's ``S / B``; ``in_switch`` for NVLS and its tree."""
+        wire = model_wire_s / (self.nvls_scale if in_switch else self.bandwidth_scale)
+        return wire + math.sqrt(self.ramp_s * wire)
+
+    def over_nics_of(self, rate_bytes_per_s: float) -> NcclFit:
+        """The same fit for NICs of that line rate: slower where one of them exceeds ``nic_bytes_per_s``."""
+        if rate_bytes_per_s <= self.nic_bytes_per_s:
+            return self
+        share = self.nic_bytes_per_s / rate_bytes_per_s
+        return replace(self, bandwidth_scale=self.bandwidth_scale * share, nvls_scale=self.nvls_scale * share)
+
+    def slower(self, factor: float) -> NcclFit:
+        """The same fit with every predicted time multiplied by ``factor`` (for sampling the residual spread)."""
+        return replace(
+            self,
+            overhead_s=self.overhead_s * factor,
+            latency_scale=self.latency_scale * factor,
+            bandwidth_scale=self.bandwidth_scale / factor,
+            nvls_scale=self.nvls_scale / factor,
+            ramp_s=self.ramp_s * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CommunicationFit:
+    """The corrections of a cluster: ``node`` for groups inside a node, ``network`` for groups across nodes."""
+
+    node: NcclFit
+    network: NcclFit
+
+    def slower(self, factor: float) -> CommunicationFit:
+        """Both fits with every time multiplied by ``factor``."""
+        return CommunicationFit(self.node.slower(factor), self.network.slower(factor))
+
+
+@dataclass(frozen=True, slots=True)
+class GlooFit:
+    """Constants of gloo over TCP.
+
+    ``overhead_s`` of a call; ``step_s`` a serial message costs (wake-up, system call, round trip);
+    ``connection_bytes_per_s`` the most one TCP connection carries; ``reduce_bytes_per_s`` the rate at which one CPU
+    thread sums; ``staging_bytes_per_s`` the rate of copies between a GPU and pinned host memory.
+    """
+
+    name: str
+    overhead_s: float
+    step_s: float
+    connection_bytes_per_s: float
+    reduce_bytes_per_s: float
+    staging_bytes_per_s: float
+    provenance: Provenance
+
+    def slower(self, factor: float) -> GlooFit:
+        """The same fit with its own costs multiplied by ``factor``; links keep their speed."""
+        return replace(
+            self,
+            overhead_s=self.overhead_s * factor,
+            step_s=self.step_s * factor,
+            connection_bytes_per_s=self.connection_bytes_per_s / factor,
+            reduce_bytes_per_s=self.reduce_bytes_per_s / factor,
+            staging_bytes_per_s=self.staging_bytes_per_s / factor,
+        )
+
+
+EXACT = Provenance(("the model itself",), 0, 0.0, 0.0, 0.0, math.inf, 2**31)
+UNCORRECTED = NcclFit("uncorrected", 0.0, 1.0, 1.0, 1.0, 0.0, EXACT)
+"""NCCL's own model, without a fit."""

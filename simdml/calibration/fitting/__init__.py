@@ -1,0 +1,1 @@
+"""Numbers out of readings; nothing is imported here."""

@@ -1,0 +1,1 @@
+"""Parsers of what measurement programs print; nothing is imported here."""

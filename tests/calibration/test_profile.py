@@ -1,0 +1,120 @@
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from simdml.calibration.profile import Mark, available_profiles, default_profile, load_profile
+from simdml.calibration.profile_file import Family as FileFamily
+from simdml.calibration.profile_file import ProductFamily, StreamFamily, read_profile
+from simdml.cluster.device import DEVICES
+from simdml.errors import DocumentError, InfeasibleError, UnknownNameError
+from simdml.resources import find
+from simdml.workload.operators import Family
+
+NAMES = available_profiles()
+
+
+def test_first_profiles_are_bundled():
+    assert {"k80_tf1", "p100_sxm2", "v100_sxm2", "a100_sxm_80gb", "h100_sxm"} <= set(NAMES)
+
+
+def test_families_of_the_file_are_those_of_operators():
+    products = {family.value for family in Family} & set(get_args(ProductFamily))
+    assert products | set(get_args(StreamFamily)) == {family.value for family in Family}
+    assert len(get_args(FileFamily)) == len(Family)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_profile_is_complete(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert set(profile.devices) <= set(DEVICES)
+    assert profile.does_not_claim
+    assert set(profile.spread) == {family.value for family in Family}
+    assert all(curve.plateau <= 1.0 for curve in profile.streams.values())
+    assert all(curve.plateau <= 1.0 for curve in profile.matmul.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_has_a_mark_and_a_source(name):
+    provenance = load_profile(name).provenance
+    assert "matmul.fp32.plateau" in provenance
+    assert "matmul.fp32.tiles.0.efficiency" in provenance
+    assert "memory.context_bytes" in provenance
+    assert all(origin.source and isinstance(origin.mark, Mark) for origin in provenance.values())
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("k80", "k80_tf1"), ("v100_sxm2_32gb", "v100_sxm2"), ("a100_sxm_40gb", "a100_sxm_80gb")],
+)
+def test_default_profile_of_a_device(device, name):
+    assert default_profile(device).name == name
+
+
+def test_no_device_has_two_default_profiles():
+    devices = [device for name in NAMES if (p := load_profile(name)).default for device in p.devices]
+    assert len(devices) == len(set(devices))
+
+
+def test_unknown_names_list_what_is_known():
+    with pytest.raises(UnknownNameError, match="a100_sxm_80gb"):
+        load_profile("a100_sxm_80g")
+    with pytest.raises(UnknownNameError, match="t4"):
+        default_profile("t4")
+
+
+def test_scales_multiply_and_leave_the_original():
+    profile = load_profile("k80_tf1")
+    twice = profile.scaled({Family.CONVOLUTION: 1.5}).scaled({Family.CONVOLUTION: 2.0, Family.MATMUL: 0.5})
+    assert twice.scale(Family.CONVOLUTION) == 3.0
+    assert twice.scale(Family.MATMUL) == 0.5
+    assert twice.scale(Family.SOFTMAX) == 1.0
+    assert profile.scale(Family.CONVOLUTION) == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_must_be_positive(scale):
+    with pytest.raises(InfeasibleError):
+        load_profile("k80_tf1").scaled({Family.CONVOLUTION: scale})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("mark: measured", "mark: guessed", "guessed"),
+        ("source: tfbench", "source: hearsay", "hearsay"),
+        ("host_launch_s:", "host_launch:", "host_launch"),
+        ("  softmax:\n", "  softmacks:\n", "softmacks"),
+        ("default: true", "default: 1", "default"),
+    ],
+)
+def test_bad_files_say_what_and_where(tmp_path, old, new, expected):
+    text = find("calibrate", "profiles/k80_tf1").read_text()
+    assert old in text
+    path = tmp_path / "bad.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(DocumentError, match=expected) as caught:
+        read_profile(path)
+    assert "bad.yaml:" in str(caught.value)
+
+
+def test_a_profile_may_extend_another(tmp_path):
+    base = find("calibrate", "profiles/k80_tf1").read_text()
+    (tmp_path / "base.yaml").write_text(base)
+    (tmp_path / "mine.yaml").write_text(
+        "extends: base.yaml\nhost_launch_s: {value: 1.0e-4, mark: measured, source: tfbench}\n"
+    )
+    profile = load_profile(str(tmp_path / "mine.yaml"))
+    assert profile.name == "mine"
+    assert profile.host_launch_s == 1.0e-4
+    assert profile.matmul == load_profile("k80_tf1").matmul
+
+
+def test_listing_profiles_loads_neither_numpy_nor_pydantic():
+    code = (
+        "import sys; from simdml.calibration.profile import available_profiles; import simdml.costs.compute;"
+        "available_profiles(); assert not {'numpy', 'pydantic', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
