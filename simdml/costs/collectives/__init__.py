@@ -1,0 +1,1 @@
+"""Seconds and bytes of collectives: NCCL, gloo, and the ideal ring."""

@@ -1,0 +1,78 @@
+"""Collectives made of plain copies, as frameworks without a collective library do them.
+
+``PeerCopies`` sums on the GPUs themselves: every member copies its part straight to the one that sums it, the summing
+spread evenly over the members (tf_cnn_benchmarks' copy with device selection). ``HostCopies`` goes through the memory
+of the members' node: a broadcast is one host-to-device copy for every member.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simdml.cluster.cluster import Cluster
+from simdml.cluster.endpoint import gpu, host
+from simdml.costs.collectives.plan import CollectiveKind, TransferPlan
+from simdml.errors import InfeasibleError
+
+
+def _plan(cluster: Cluster, name: str, latency_s: float, loads: dict[int, float]) -> TransferPlan:
+    capacity = cluster.links.capacity_bytes_per_s
+    rate = min((float(capacity[link]) / load for link, load in loads.items()), default=float("inf"))
+    return TransferPlan(name, "", latency_s, rate, tuple(loads), tuple(loads.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCopies:
+    """Sums by peer-to-peer copies; ``per_copy_s`` is the cost of starting one."""
+
+    cluster: Cluster
+    per_copy_s: float = 10e-6
+
+    def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
+        """Return a reduce in which each of n members sums 1/n of the payloads; the others' copies cross the links.
+
+        Raises:
+            InfeasibleError: for other kinds of collective.
+        """
+        del payload_bytes
+        if kind is not CollectiveKind.REDUCE:
+            raise InfeasibleError(f"peer copies are modelled for reduce, not for {kind}")
+        loads: dict[int, float] = defaultdict(float)
+        latency = 0.0
+        for source in members:
+            for destination in members:
+                if source != destination:
+                    route = self.cluster.route(gpu(source), gpu(destination))
+                    latency = max(latency, route.latency_s)
+                    for link in route.links:
+                        loads[link] += 1 / len(members)
+        return _plan(self.cluster, "peer copies", latency + self.per_copy_s * (len(members) - 1), loads)
+
+
+@dataclass(frozen=True, slots=True)
+class HostCopies:
+    """Broadcasts from the memory of the node the members share; ``per_copy_s`` is the cost of starting one copy."""
+
+    cluster: Cluster
+    per_copy_s: float = 10e-6
+
+    def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
+        """Return a broadcast from the host to every member.
+
+        Raises:
+            InfeasibleError: for other kinds, or members of several nodes.
+        """
+        del payload_bytes
+        nodes = {self.cluster.node_of(member) for member in members}
+        if kind is not CollectiveKind.BROADCAST or len(nodes) != 1:
+            raise InfeasibleError("copies from the host are modelled for broadcasts within one node")
+        loads: dict[int, float] = defaultdict(float)
+        latency = 0.0
+        for member in members:
+            route = self.cluster.route(host(next(iter(nodes))), gpu(member))
+            latency = max(latency, route.latency_s)
+            for link in route.links:
+                loads[link] += 1.0
+        return _plan(self.cluster, "host copies", latency + self.per_copy_s * len(members), loads)

@@ -1,0 +1,138 @@
+"""NCCL: its own selection model, corrected by a fit, on the links of a cluster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from simdml.calibration.communication import CommunicationFit, NcclFit
+from simdml.cluster.cluster import Cluster
+from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, tables
+from simdml.costs.collectives.nccl_tuning import CommunicatorShape, choose
+from simdml.costs.collectives.placement import Group, Placement
+from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
+from simdml.costs.collectives.point_to_point import all_to_all, one_send
+from simdml.costs.collectives.traffic import Traffic, collective_traffic
+
+_SENDS = (CollectiveKind.SEND_RECV, CollectiveKind.ALL_TO_ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """What depends on the communicator's shape and the size alone."""
+
+    algorithm: Algorithm | None
+    name: str
+    protocol: str
+    latency_s: float
+    rate_bytes_per_s: float
+
+
+class NcclCost:
+    """Collectives as NCCL ``version`` would run them on ``cluster``, corrected by ``fit``.
+
+    Selections are kept per (kind, shape, size) and traffic per (kind, members, algorithm), so that a group costs
+    its routes once and a dictionary look-up afterwards.
+    """
+
+    def __init__(self, cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION) -> None:
+        self._cluster = cluster
+        self._placement = Placement(cluster)
+        self._fit = fit
+        self._constants = tables(version)
+        self._groups: dict[tuple[int, ...], tuple[Group, int]] = {}
+        self._shapes: dict[tuple[object, ...], int] = {}
+        self._selections: dict[tuple[CollectiveKind, int, float], _Selection] = {}
+        self._traffic: dict[tuple[CollectiveKind, tuple[int, ...], Algorithm | None], Traffic] = {}
+
+    def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
+        """Return the plan of ``kind`` over the GPUs ``members`` (see :class:`.plan.CollectiveCost`).
+
+        Groups of one and empty payloads cost nothing. Raises TopologyError where there is no way between members.
+        """
+        key = tuple(members)
+        if len(key) < 2 or payload_bytes <= 0.0:
+            return NOTHING
+        group, shape = self._group(key)
+        selection = self._selection(kind, group, shape, float(payload_bytes))
+        traffic = self._links(kind, group, selection.algorithm)
+        return TransferPlan(
+            selection.name,
+            selection.protocol,
+            selection.latency_s,
+            min(selection.rate_bytes_per_s, traffic.limit_bytes_per_s),
+            traffic.links,
+            traffic.weights,
+        )
+
+    def with_fit(self, fit: CommunicationFit) -> NcclCost:
+        """The same costs under another fit; placement and traffic are shared, selections are not."""
+        other = NcclCost.__new__(NcclCost)
+        other._cluster, other._fit, other._constants = self._cluster, fit, self._constants
+        other._placement = self._placement
+        other._groups, other._shapes, other._traffic = self._groups, self._shapes, self._traffic
+        other._selections = {}
+        return other
+
+    def _group(self, members: tuple[int, ...]) -> tuple[Group, int]:
+        found = self._groups.get(members)
+        if found is None:
+            group = self._placement.place(members)
+            # Sends read the parts' kinds, collectives the shape.
+            symmetry = (group.shape, *dict.fromkeys((part.kind, len(part.gpus)) for part in group.parts))
+            found = group, self._shapes.setdefault(symmetry, len(self._shapes))
+            self._groups[members] = found
+        return found
+
+    def _links(self, kind: CollectiveKind, group: Group, algorithm: Algorithm | None) -> Traffic:
+        key = (kind, group.members, algorithm)
+        found = self._traffic.get(key)
+        if found is None:
+            found = self._traffic[key] = collective_traffic(self._cluster, kind, group, algorithm)
+        return found
+
+    def _selection(self, kind: CollectiveKind, group: Group, shape: int, payload_bytes: float) -> _Selection:
+        key = (kind, shape, payload_bytes)
+        found = self._selections.get(key)
+        if found is None:
+            select = self._sends if kind in _SENDS else self._collective
+            found = self._selections[key] = select(kind, group, payload_bytes)
+        return found
+
+    def _scope(self, shape: CommunicatorShape) -> NcclFit:
+        return self._fit.node if shape.nodes == 1 else self._fit.network
+
+    @staticmethod
+    def _over_nics(fit: NcclFit, group: Group) -> NcclFit:
+        rates = dict.fromkeys(part.kind.nics for part in group.parts)
+        return fit.over_nics_of(max((nic * 1e9 for nics in rates for nic in nics), default=0.0))
+
+    def _collective(self, kind: CollectiveKind, group: Group, payload_bytes: float) -> _Selection:
+        choice = choose(kind, payload_bytes, group.shape, self._constants)
+        fit = self._scope(group.shape)
+        if group.shape.nodes > 1:
+            fit = self._over_nics(fit, group)
+        in_switch = choice.algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE)
+        wire = fit.wire_s(payload_bytes / (choice.bandwidth * 1e9), in_switch=in_switch)
+        return _Selection(
+            choice.algorithm,
+            choice.algorithm.name.lower(),
+            choice.protocol.name.lower(),
+            fit.latency_s(choice.latency_us * 1e-6),
+            payload_bytes / wire,
+        )
+
+    def _sends(self, kind: CollectiveKind, group: Group, payload_bytes: float) -> _Selection:
+        fit = self._scope(group.shape)
+        # Plain copies never beat the rate NCCL reckons with; only many peers at once pay for pipelining.
+        fit = replace(fit, bandwidth_scale=min(fit.bandwidth_scale, 1.0))
+        model = one_send if kind is CollectiveKind.SEND_RECV else all_to_all
+        if group.shape.nodes > 1:
+            fit = self._over_nics(fit, group)
+        sends = model(group, payload_bytes, self._constants)
+        if kind is CollectiveKind.SEND_RECV:
+            fit = replace(fit, ramp_s=0.0)
+        wire = fit.wire_s(sends.wire_s)
+        rate = payload_bytes / wire if wire > 0.0 else math.inf
+        return _Selection(None, "p2p", "simple", fit.latency_s(sends.latency_us * 1e-6), rate)

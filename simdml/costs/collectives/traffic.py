@@ -1,0 +1,152 @@
+"""Bytes a collective puts on each directed link, per payload byte.
+
+Rings and trees use many channels that start at different GPUs, so their traffic is spread evenly: over the GPUs of a
+node, and over the NICs the group uses. Simplifications: traffic between nodes is put on the hops of a ring of nodes
+(a double binary tree sends the same bytes per node on average, to other nodes); all-to-all between nodes likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from simdml.cluster.cluster import Cluster
+from simdml.cluster.endpoint import gpu as gpu_endpoint
+from simdml.costs.collectives.nccl_graph import Fabric, uses_nvlink
+from simdml.costs.collectives.nccl_tables import Algorithm
+from simdml.costs.collectives.placement import Group, NodePart
+from simdml.costs.collectives.plan import CollectiveKind
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """``weights[i]`` bytes on ``links[i]`` per payload byte; ``limit_bytes_per_s`` the payload rate that fills one."""
+
+    links: tuple[int, ...]
+    weights: tuple[float, ...]
+    limit_bytes_per_s: float
+
+
+@dataclass(slots=True)
+class _Load:
+    cluster: Cluster
+    bytes: dict[int, float] = field(default_factory=dict)
+
+    def link(self, link: int, weight: float) -> None:
+        self.bytes[link] = self.bytes.get(link, 0.0) + weight
+
+    def path(self, source: int, target: int, weight: float, rail: int | None = None) -> None:
+        route = self.cluster.route(gpu_endpoint(source), gpu_endpoint(target), rail)
+        for link in route.links:
+            self.link(link, weight)
+
+    def traffic(self) -> Traffic:
+        used = sorted((link, weight) for link, weight in self.bytes.items() if weight > 0.0)
+        capacity = self.cluster.links.capacity_bytes_per_s
+        limit = min((float(capacity[link]) / weight for link, weight in used), default=math.inf)
+        return Traffic(tuple(link for link, _ in used), tuple(weight for _, weight in used), limit)
+
+
+def collective_traffic(cluster: Cluster, kind: CollectiveKind, group: Group, algorithm: Algorithm | None) -> Traffic:
+    """Return the traffic of ``kind`` by ``algorithm`` (None: plain sends, as in all-to-all and send-receive)."""
+    load = _Load(cluster)
+    if kind is CollectiveKind.SEND_RECV:
+        load.path(group.members[0], group.members[1], 1.0)
+    elif kind is CollectiveKind.ALL_TO_ALL:
+        _all_to_all(load, group)
+    elif algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE):
+        _in_switch(load, kind, group)
+        _across(load, group, _tree_share(group))
+    elif algorithm is Algorithm.TREE:
+        for part in group.parts:
+            size = len(part.gpus)
+            _inside(load, part, 2.0 * (size - 1) / size)
+        _across(load, group, _tree_share(group))
+    else:
+        _ring(load, kind, group)
+    return load.traffic()
+
+
+def _tree_share(group: Group) -> float:
+    """Bytes a node sends per payload byte: each of N-1 tree edges carries the payload up and down."""
+    nodes = len(group.parts)
+    return 2.0 * (nodes - 1) / nodes
+
+
+def _ring(load: _Load, kind: CollectiveKind, group: Group) -> None:
+    ranks, nodes = group.ranks, len(group.parts)
+    rooted = kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
+    share = 1.0 if rooted else (ranks - 1) / ranks
+    if kind is CollectiveKind.ALL_REDUCE:
+        share *= 2.0
+    # A broadcast has no hop into its root, a reduction none out of it.
+    idle = {CollectiveKind.BROADCAST: -1, CollectiveKind.REDUCE: 0}.get(kind)
+    for part in group.parts:
+        size = len(part.gpus)
+        if nodes == 1:
+            _inside(load, part, share, idle)
+        else:
+            _inside(load, part, share * (size - 1) / size)
+    _across(load, group, share, idle)
+
+
+def _inside(load: _Load, part: NodePart, share: float, idle: int | None = None) -> None:
+    """Put ``share`` on every GPU's way to its neighbours in the node, but for the hop numbered ``idle``."""
+    gpus = part.gpus
+    if len(gpus) < 2:
+        return
+    if part.kind.fabric is Fabric.MESH and uses_nvlink(part.kind):
+        for row, source in zip(part.kind.mesh, gpus, strict=True):
+            for links, target in zip(row, gpus, strict=True):
+                if links:
+                    load.path(source, target, share * links / sum(row))
+        return
+    hops = list(zip(gpus, (*gpus[1:], gpus[0]), strict=True))
+    if idle is not None:
+        del hops[idle]
+    for source, target in hops:
+        load.path(source, target, share)
+
+
+def _across(load: _Load, group: Group, share: float, idle: int | None = None) -> None:
+    """Put ``share`` bytes on the way from every node to the next, spread over the NICs in use."""
+    parts = group.parts
+    if len(parts) < 2:
+        return
+    hops = list(zip(parts, (*parts[1:], parts[0]), strict=True))
+    if idle is not None:
+        del hops[idle]
+    for here, there in hops:
+        for index, (nic, source) in enumerate(here.exits):
+            _, target = there.exits[index % len(there.exits)]
+            load.path(source, target, share / len(here.exits), nic)
+
+
+def _in_switch(load: _Load, kind: CollectiveKind, group: Group) -> None:
+    """NVLS: a GPU's whole buffer is read by the switch and its own 1/n share comes back reduced, or is multicast."""
+    for part in group.parts:
+        size = len(part.gpus)
+        own = 1.0 / size
+        sent = {CollectiveKind.ALL_GATHER: own, CollectiveKind.REDUCE_SCATTER: 1.0}.get(kind, 1.0 + own)
+        received = {CollectiveKind.ALL_GATHER: 1.0, CollectiveKind.REDUCE_SCATTER: own}.get(kind, 1.0 + own)
+        for gpu in part.gpus:
+            out, into = load.cluster.gpu_port_links(gpu)
+            load.link(out, sent)
+            load.link(into, received)
+
+
+def _all_to_all(load: _Load, group: Group) -> None:
+    ranks = group.ranks
+    for part in group.parts:
+        size = len(part.gpus)
+        if part.kind.fabric is Fabric.NVSWITCH:
+            for gpu in part.gpus:
+                for link in load.cluster.gpu_port_links(gpu) if size > 1 else ():
+                    load.link(link, (size - 1) / ranks)
+        else:
+            for source in part.gpus:
+                for target in part.gpus:
+                    if source != target:
+                        load.path(source, target, 1.0 / ranks)
+    here = ranks / len(group.parts)
+    _across(load, group, here * (ranks - here) / ranks)

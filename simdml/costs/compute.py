@@ -1,0 +1,132 @@
+"""Seconds of an operator on a device: one Protocol and its siblings.
+
+``RooflineCost`` bounds an operator by arithmetic and by memory, each at the efficiency a measured profile gives to
+its family and shape, above the floor of the smallest kernel (Williams, Waterman and Patterson, "Roofline", CACM
+52(4), 2009, with efficiencies below the roofs). ``ConstantCost`` is for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from simdml.calibration.curves import AttentionCurve, MatmulCurve, StreamCurve
+from simdml.calibration.profile import Profile
+from simdml.cluster.device import Device
+from simdml.costs.convolution import convolution_seconds
+from simdml.costs.matmul import MatmulUnit, combine, product_seconds
+from simdml.errors import InfeasibleError
+from simdml.workload.operators import Family, Operator, Phase
+
+Curve = TypeVar("Curve")
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+_HALF = ("fp16", "bf16")
+
+
+class ComputeCost(Protocol):
+    """Gives seconds to operators."""
+
+    def seconds(self, operator: Operator, precision: str) -> float:
+        """Return device seconds of ``operator``, its products at ``precision`` (one of ``PRECISIONS``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantCost:
+    """Every operator takes the same time; for tests."""
+
+    constant_s: float
+
+    def seconds(self, operator: Operator, precision: str) -> float:  # noqa: ARG002
+        """Return the constant."""
+        return self.constant_s
+
+
+@dataclass(frozen=True, slots=True)
+class RooflineCost:
+    """The curves of ``profile`` under the roofs of ``device``.
+
+    A precision a profile has no curve for borrows one: bf16 and tf32 from fp16, and fp16 on a device without
+    tensor cores from fp32, always under the device's own peak. Raises InfeasibleError for a precision the device
+    has no peak for.
+    """
+
+    profile: Profile
+    device: Device
+
+    def seconds(self, operator: Operator, precision: str) -> float:
+        """Return device seconds; families the profile scales are scaled last."""
+        return self._unscaled_seconds(operator, precision) * self.profile.scale(operator.family)
+
+    def host_seconds(self, operator: Operator) -> float:
+        """Return how long the host thread takes to launch the operator's kernels."""
+        return operator.launches * self.profile.host_launch_s
+
+    def _unscaled_seconds(self, operator: Operator, precision: str) -> float:
+        family = operator.family
+        if family in (Family.MATMUL, Family.BATCHED_MATMUL, Family.CONVOLUTION, Family.ATTENTION):
+            # Four-byte operands of a half-precision job do not run on half-precision units.
+            used = "fp32" if precision in _HALF and operator.element_bytes == 4 else precision
+            return self._product_seconds(operator, used)
+        return stream_seconds(self.profile.streams[family], self.device.memory_bandwidth_bytes_per_s, operator)
+
+    def _product_seconds(self, operator: Operator, precision: str) -> float:
+        profile, unit = self.profile, self._unit(precision)
+        if operator.family is Family.CONVOLUTION:
+            return convolution_seconds(self._borrowed(profile.convolution, "convolution", precision), unit, operator)
+        if operator.family is Family.ATTENTION:
+            return attention_seconds(self._borrowed(profile.attention, "attention", precision), unit, operator)
+        if operator.family is Family.BATCHED_MATMUL:
+            curve: MatmulCurve = self._borrowed(profile.batched_matmul, "batched_matmul", precision)
+            batch, m, n, k = operator.shape
+        else:
+            curve = self._borrowed(profile.matmul, "matmul", precision)
+            if not operator.shape:
+                return shapeless_seconds(curve, unit, operator)
+            batch, (m, n, k) = 1, operator.shape
+        return product_seconds(curve, unit, batch, m, n, k, operator.bytes)
+
+    def _borrowed(self, curves: Mapping[str, Curve], family: str, precision: str) -> Curve:
+        for lender in _LENDERS[precision]:
+            if lender in curves:
+                return curves[lender]
+        raise InfeasibleError(f"profile {self.profile.name} has no curve for {precision} {family}")
+
+    def _unit(self, precision: str) -> MatmulUnit:
+        peak = self.device.peak_flops.get(precision)
+        if peak is None:
+            known = ", ".join(sorted(self.device.peak_flops))
+            raise InfeasibleError(f"{self.device.name} has no {precision} peak", hint=f"precisions it has: {known}")
+        return MatmulUnit(peak, self.device.memory_bandwidth_bytes_per_s, self.device.sms)
+
+
+def stream_seconds(curve: StreamCurve, memory_bytes_per_s: float, operator: Operator) -> float:
+    """Return seconds of a memory-bound operator: its traffic at the plateau, and a floor a kernel."""
+    return operator.bytes / (memory_bytes_per_s * curve.plateau) + operator.launches * curve.floor_s
+
+
+def shapeless_seconds(curve: MatmulCurve, unit: MatmulUnit, operator: Operator) -> float:
+    """Return seconds of products known by their FLOPs and bytes alone: as fast as the largest, best divided ones."""
+    arithmetic_s = operator.flops / (unit.peak_flops_per_s * curve.plateau)
+    streaming_s = operator.bytes / (unit.memory_bytes_per_s * curve.memory_efficiency)
+    return combine(arithmetic_s, streaming_s, curve.sharpness) + operator.launches * curve.floor_s
+
+
+def attention_seconds(curve: AttentionCurve, unit: MatmulUnit, operator: Operator) -> float:
+    """Return seconds of fused attention, which computes the attended pairs alone."""
+    _, _, _, keys, head = operator.shape
+    plateau = curve.forward if operator.phase is Phase.FORWARD else curve.backward
+    size = min(head, curve.head_size)
+    plateau *= (size / (size + curve.half_head)) * (1.0 + curve.half_head / curve.head_size)
+    rate = unit.peak_flops_per_s * plateau * keys / (keys + curve.half_length)
+    streaming_s = operator.bytes / unit.memory_bytes_per_s
+    return max(operator.executed_flops / rate, streaming_s) + operator.launches * curve.floor_s
+
+
+_LENDERS: Mapping[str, tuple[str, ...]] = {
+    "fp32": ("fp32", "fp16"),
+    "tf32": ("tf32", "fp16", "fp32"),
+    "fp16": ("fp16", "fp32"),
+    "bf16": ("bf16", "fp16", "fp32"),
+}

@@ -1,0 +1,85 @@
+"""Seconds of convolutions, as the matrix products that libraries turn them into.
+
+The implicit product of forward has ``m`` = images x output pixels, ``n`` = output channels and ``k`` = input
+channels x kernel pixels; the input gradient contracts output channels x kernel pixels over the input's pixels, and
+the weight gradient contracts images x output pixels (Chetlur et al., "cuDNN", arXiv 1410.0759, section 3). Square
+kernels of 3 and 5 with stride 1 may instead run as the Winograd algorithms F(4x4, 3x3) and F(2x2, 5x5): 36 products
+on a 6x6 tile of inputs in place of 144 or 100 (Lavin and Gray, arXiv 1509.09308, section 4). Kernel times show the
+steps of 4 pixels that whole tiles of 3x3 outputs cause. Groups are independent products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from simdml.calibration.curves import ConvolutionCurve
+from simdml.costs.matmul import MatmulUnit, arithmetic_seconds, combine
+from simdml.workload.operators import Operator, Phase
+
+_WINOGRAD_TILE = 6
+
+Product = tuple[int, int, int, int]
+"""``(batch, m, n, k)``: so many independent ``(m, k) @ (k, n)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConvolutionShape:
+    """The forward's numbers, in the order of ``Operator.shape``."""
+
+    batch: int
+    c_in: int
+    c_out: int
+    kernel_h: int
+    kernel_w: int
+    out_h: int
+    out_w: int
+    stride: int
+    groups: int
+
+    def implicit_product(self, phase: Phase) -> Product:
+        """Return the product that computes ``phase``."""
+        kernel = self.kernel_h * self.kernel_w
+        pixels = self.batch * self.out_h * self.out_w
+        c_in, c_out = self.c_in // self.groups, self.c_out // self.groups
+        if phase is Phase.INPUT_GRADIENT:
+            # Each input pixel meets 1/stride² of the kernel, so the FLOPs are those of forward.
+            inputs_per_output = min(self.stride * self.stride, kernel)
+            return self.groups, pixels * inputs_per_output, c_in, max(c_out * kernel // inputs_per_output, 1)
+        if phase is Phase.WEIGHT_GRADIENT:
+            return self.groups, c_out, c_in * kernel, pixels
+        return self.groups, pixels, c_out, c_in * kernel
+
+    def winograd_product(self, phase: Phase) -> Product | None:
+        """Return the 36 products on 6x6 input tiles, or ``None`` where the algorithm does not apply."""
+        if self.kernel_h != self.kernel_w or self.kernel_h not in (3, 5) or (self.stride, self.groups) != (1, 1):
+            return None
+        outputs = _WINOGRAD_TILE + 1 - self.kernel_h
+        tiles = self.batch * ceil(self.out_h / outputs) * ceil(self.out_w / outputs)
+        products = _WINOGRAD_TILE * _WINOGRAD_TILE
+        if phase is Phase.WEIGHT_GRADIENT:
+            return products, self.c_out, self.c_in, tiles
+        if phase is Phase.INPUT_GRADIENT:
+            return products, tiles, self.c_in, self.c_out
+        return products, tiles, self.c_out, self.c_in
+
+
+def convolution_seconds(curve: ConvolutionCurve, unit: MatmulUnit, operator: Operator) -> float:
+    """Return seconds of one phase of a convolution by the faster algorithm, kernel floor included."""
+    products = curve.products
+    shape = ConvolutionShape(*operator.shape)
+    arithmetic_s = arithmetic_seconds(products, unit, *shape.implicit_product(operator.phase)) / curve.efficiency
+    winograd = shape.winograd_product(operator.phase)
+    if winograd is not None and curve.winograd > 0.0:
+        arithmetic_s = min(arithmetic_s, arithmetic_seconds(curve.winograd_products, unit, *winograd) / curve.winograd)
+    arithmetic_s /= _phase_efficiency(curve, operator.phase)
+    streaming_s = operator.bytes / (unit.memory_bytes_per_s * products.memory_efficiency)
+    return combine(arithmetic_s, streaming_s, products.sharpness) + products.floor_s * operator.launches
+
+
+def _phase_efficiency(curve: ConvolutionCurve, phase: Phase) -> float:
+    if phase is Phase.INPUT_GRADIENT:
+        return curve.input_gradient
+    if phase is Phase.WEIGHT_GRADIENT:
+        return curve.weight_gradient
+    return 1.0

@@ -1,0 +1,1 @@
+"""Fits of the cost models to readings; nothing is imported here."""

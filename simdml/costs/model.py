@@ -1,0 +1,40 @@
+"""Everything lowering asks for a price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from simdml.costs.collectives.plan import CollectiveCost
+from simdml.costs.compute import ComputeCost
+from simdml.costs.messages import MessageCost
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCost:
+    """A parameter-server process: bytes/s it reads and writes when summing and updating, seconds per message."""
+
+    bytes_per_s: float = 10e9
+    per_message_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Costs of one job on one cluster.
+
+    ``compute`` by device name; ``collectives`` is the job's communication library and ``transports`` the other ones an
+    instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the host thread takes to
+    launch one kernel.
+    """
+
+    compute: Mapping[str, ComputeCost]
+    collectives: CollectiveCost
+    messages: MessageCost
+    precision: str
+    host_launch_s: float = 0.0
+    server: ServerCost = ServerCost()
+    transports: Mapping[str, CollectiveCost] = field(default_factory=dict)
+
+    def transport(self, name: str) -> CollectiveCost:
+        """Return the named collective cost model, the default one for the empty name."""
+        return self.transports[name] if name else self.collectives

@@ -1,0 +1,1 @@
+"""The waist: what every rank class executes, independent of any cluster, profile or engine."""

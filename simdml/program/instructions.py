@@ -1,0 +1,132 @@
+"""The instruction set of a Program.
+
+Instructions are frozen values: one object may stand in a stream many times, and equal instructions cost the same.
+``Record``/``Wait`` and ``Send``/``Recv`` are matched in order: the k-th wait for an event is released by its k-th
+record, the k-th receive on a channel takes the k-th message. So a step can be repeated without renaming anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from simdml.workload.operators import Operator
+
+
+class CollectiveKind(StrEnum):
+    """Collective operations; payload sizes follow nccl-tests (the larger of a rank's input and output)."""
+
+    ALL_REDUCE = "all_reduce"
+    ALL_GATHER = "all_gather"
+    REDUCE_SCATTER = "reduce_scatter"
+    BROADCAST = "broadcast"
+    REDUCE = "reduce"
+    ALL_TO_ALL = "all_to_all"
+    SEND_RECV = "send_recv"
+
+
+class Activity(StrEnum):
+    """What the time of a compute instruction is booked as."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    RECOMPUTE = "recompute"
+    OPTIMIZER = "optimizer"
+    CAST = "gradient copies"
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Run ``operators`` one after another on the device."""
+
+    label: str
+    activity: Activity
+    operators: tuple[Operator, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """Take part in a collective of ``payload_bytes`` over the communicator of ``group``.
+
+    ``transport`` names a cost model other than the job's default (``"peer_copies"`` for sums made of plain copies).
+    """
+
+    label: str
+    kind: CollectiveKind
+    group: str
+    payload_bytes: float
+    transport: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send ``payload_bytes`` to the rank ``offset`` further along ``axis``; the stream waits until they left."""
+
+    label: str
+    axis: str
+    offset: int
+    payload_bytes: float
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recv:
+    """Wait for the next message on ``channel`` from the rank ``offset`` further along ``axis``."""
+
+    label: str
+    axis: str
+    offset: int
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostCopy:
+    """Copy between a device and the memory of its node; ``to_host`` gives the direction."""
+
+    label: str
+    payload_bytes: float
+    to_host: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Send a gradient of ``payload_bytes`` for ``key`` to parameter server ``server``."""
+
+    label: str
+    server: int
+    key: str
+    payload_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Fetch ``key`` from parameter server ``server`` when its consistency rule allows."""
+
+    label: str
+    server: int
+    key: str
+    payload_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Record ``event`` when every earlier instruction of the stream is done."""
+
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Hold the stream until the matching ``Record`` of ``event`` on the same rank."""
+
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """The end of one training step on this rank; ``synchronise`` makes the host wait for the device here."""
+
+    synchronise: bool = True
+
+
+Instruction = Compute | Collective | Send | Recv | HostCopy | Push | Pull | Record | Wait | StepEnd

@@ -1,0 +1,86 @@
+"""Ranks on a mesh with named axes, and the groups communicators are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Final
+
+AXES: Final = ("tp", "cp", "ep", "dp_shard", "dp_replicate", "pp")
+"""PyTorch's axis names in Megatron-LM's default rank order: tensor parallel fastest, pipeline slowest.
+
+``dp`` is accepted wherever one data-parallel axis is meant; Megatron-LM's ``tp-cp-ep-dp-pp`` order is the default
+(NVIDIA/Megatron-LM:megatron/training/arguments.py).
+"""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Named axes with their sizes, fastest-varying first; rank = sum of coordinate times stride."""
+
+    axes: tuple[tuple[str, int], ...]
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Size by axis name."""
+        return dict(self.axes)
+
+    @cached_property
+    def strides(self) -> dict[str, int]:
+        """Rank distance of neighbours along each axis."""
+        strides, stride = {}, 1
+        for name, size in self.axes:
+            strides[name] = stride
+            stride *= size
+        return strides
+
+    @cached_property
+    def num_ranks(self) -> int:
+        """Number of ranks."""
+        return prod(size for _, size in self.axes)
+
+    def size(self, axis: str) -> int:
+        """Return the size of ``axis``, 1 if the mesh does not have it."""
+        return self.sizes.get(axis, 1)
+
+    def coordinate(self, rank: int, axis: str) -> int:
+        """Return the coordinate of ``rank`` along ``axis``."""
+        return rank // self.strides[axis] % self.sizes[axis] if axis in self.sizes else 0
+
+    def neighbour(self, rank: int, axis: str, offset: int) -> int:
+        """Return the rank ``offset`` places further along ``axis``, wrapping around."""
+        here = self.coordinate(rank, axis)
+        return rank + ((here + offset) % self.sizes[axis] - here) * self.strides[axis]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A family of communicators: ranks that differ along ``axes`` alone.
+
+    ``only`` restricts the members to some coordinates of one axis, as the embedding group of the first and last
+    pipeline stage does. Every rank belongs to at most one communicator of a group.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    only: tuple[str, tuple[int, ...]] | None = None
+
+    def communicators(self, mesh: Mesh) -> list[tuple[int, ...]]:
+        """Return the members of every communicator, both in rank order."""
+        varying = [(mesh.strides[a], mesh.sizes[a]) for a in self.axes if a in mesh.sizes]
+        fixed = [(mesh.strides[a], mesh.sizes[a]) for a, _ in mesh.axes if a not in self.axes]
+        offsets = sorted(_offsets(varying))
+        if self.only is not None:
+            axis, coordinates = self.only
+            offsets = [o for o in offsets if mesh.coordinate(o, axis) in coordinates]
+        return [tuple(base + offset for offset in offsets) for base in sorted(_offsets(fixed))]
+
+
+def _offsets(dimensions: list[tuple[int, int]]) -> list[int]:
+    strides = [stride for stride, _ in dimensions]
+    return [
+        sum(c * s for c, s in zip(coordinates, strides, strict=True))
+        for coordinates in product(*(range(size) for _, size in dimensions))
+    ]
