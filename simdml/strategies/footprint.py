@@ -1,0 +1,94 @@
+"""Peak memory of every rank class of a job, and the refusal of jobs that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simdml.calibration.profile import MemoryCoefficients
+from simdml.costs.memory import MemoryEstimate, microbatch_activation_bytes, recomputation_working_set
+from simdml.errors import DoesNotFitError
+from simdml.strategies.job import Job
+from simdml.strategies.schedules import Action, find_schedule
+from simdml.strategies.stage_code import StageCode
+from simdml.strategies.stages import cut
+from simdml.units import format_bytes
+from simdml.workload.model import Block
+from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
+
+
+def footprint(job: Job, coefficients: MemoryCoefficients) -> list[MemoryEstimate]:
+    """Return the peak memory of each pipeline coordinate, or of a parameter-server worker."""
+    model = job.build(job.training.microbatch)
+    depth = job.mesh.size("pp")
+    stages = cut(model, depth * job.pipeline.chunks, job.pipeline.balance)
+    return [_device(job, model.element_bytes, stages, device, coefficients) for device in range(depth)]
+
+
+def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
+    """Refuse the job if a rank class needs more memory than its device has.
+
+    Raises:
+        DoesNotFitError: for the class that needs most, with by how much and what takes it.
+    """
+    worst = max(estimates, key=lambda estimate: estimate.total)
+    if worst.fits:
+        return
+    parts = ("parameters", "gradients", "optimizer", "activations", "buckets", "overhead")
+    listed = ", ".join(f"{part} {format_bytes(getattr(worst, part))}" for part in parts)
+    raise DoesNotFitError(
+        f"the job does not fit: {worst.rank_class} needs {format_bytes(worst.total)} and its device has "
+        f"{format_bytes(worst.capacity)}, {format_bytes(worst.total - worst.capacity)} too much ({listed})",
+        needed_bytes=worst.total,
+        available_bytes=worst.capacity,
+        where=worst.rank_class,
+        hint="use a smaller micro-batch, recompute: full, more tp or pp, or a device with more memory",
+    )
+
+
+def _device(
+    job: Job,
+    element_bytes: int,
+    stages: tuple[tuple[Block, ...], ...],
+    device: int,
+    coefficients: MemoryCoefficients,
+) -> MemoryEstimate:
+    training, tp, depth = job.training, job.mesh.size("tp"), job.mesh.size("pp")
+    recomputed = training.recompute == "full"
+    mine = [chunk * depth + device for chunk in range(job.pipeline.chunks)]
+    elements = sum(sum(StageCode(stages[stage], tp, training.recompute).gradients()) for stage in mine)
+    kept = []
+    for stage in mine:
+        before = stages[stage - 1][-1].output_bytes if stage else 0.0
+        kept.append(microbatch_activation_bytes(stages[stage], before, tp, recomputed=recomputed))
+    working = max(recomputation_working_set(stages[stage], tp) for stage in mine) if recomputed else 0.0
+    schedule = find_schedule(job.pipeline.schedule)
+    actions = schedule(device, depth, training.num_microbatches, job.pipeline.chunks)
+    gradients = elements * training.gradient_bytes
+    copies = job.data_parallel is not None and not job.data_parallel.gradient_as_bucket_view
+    bucketed = copies and job.mesh.size("dp") > 1
+    tensors = {
+        "parameters": elements * element_bytes,
+        "gradients": gradients,
+        "optimizer": elements * optimizer_state_bytes_per_parameter(training.optimizer, training.precision),
+        "activations": peak_kept(actions, kept) + working,
+        "buckets": gradients if bucketed else 0,
+    }
+    overhead = coefficients.context_bytes + coefficients.workspace_bytes
+    overhead += coefficients.communicator_bytes if job.mesh.num_ranks > 1 else 0.0
+    overhead += (coefficients.allocator_factor - 1) * sum(tensors.values())
+    gpu = job.cluster.device(device * job.mesh.strides.get("pp", 0))
+    return MemoryEstimate(
+        rank_class=f"stage {device}" if depth > 1 else "every rank",
+        **{name: float(nbytes) for name, nbytes in tensors.items()},
+        overhead=overhead,
+        capacity=gpu.memory_bytes,
+    )
+
+
+def peak_kept(actions: Sequence[Action], kept_by_chunk: Sequence[float]) -> float:
+    """Return the most bytes alive at once when forward of a chunk adds its share and backward frees it."""
+    alive = peak = 0.0
+    for action in actions:
+        alive += kept_by_chunk[action.chunk] if action.phase == "F" else -kept_by_chunk[action.chunk]
+        peak = max(peak, alive)
+    return peak

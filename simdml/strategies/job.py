@@ -1,0 +1,110 @@
+"""A Job: a model to train on a cluster, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from simdml.cluster.cluster import Cluster
+from simdml.program.mesh import Mesh
+from simdml.workload.model import Model
+
+Recompute = Literal["none", "full"]
+Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What one step trains: ``microbatch`` samples at a time, ``num_microbatches`` of them on each rank."""
+
+    microbatch: int
+    num_microbatches: int
+    precision: Precision = "fp32"
+    optimizer: Optimizer = "sgd_momentum"
+    recompute: Recompute = "none"
+    fused_optimizer: bool = True
+    gradient_bytes: int = 4
+
+    @property
+    def samples_per_replica(self) -> int:
+        """Samples one data-parallel replica trains in a step."""
+        return self.microbatch * self.num_microbatches
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """How a model is cut into stages and in which order micro-batches pass.
+
+    ``overlap_p2p`` False makes a stage wait until what it sent has arrived, as Megatron-LM's batched send and receive
+    do; ``scatter_gather`` sends a 1/tp part over each rank's NIC and gathers it on the other side (SC21, section 4.1).
+    ``balance`` cuts by ``blocks`` (equal numbers of repeated blocks, as Megatron-LM) or ``flops``; or it lists the
+    block index each stage begins with.
+    """
+
+    schedule: str = "1f1b"
+    chunks: int = 1
+    overlap_p2p: bool = True
+    scatter_gather: bool = True
+    balance: Literal["blocks", "flops"] | tuple[int, ...] = "blocks"
+
+
+@dataclass(frozen=True, slots=True)
+class DataParallelPlan:
+    """DistributedDataParallel: bucketed all-reduce, overlapped with backward unless told otherwise.
+
+    ``bucket_cap_bytes`` None is PyTorch's default (1 MiB first bucket, then 25 MiB). ``first_iteration`` reduces one
+    bucket of everything, as PyTorch does before it has seen an order. ``gradient_as_bucket_view`` saves the copies.
+    """
+
+    overlap: bool = True
+    bucket_cap_bytes: int | None = None
+    first_iteration: bool = False
+    gradient_as_bucket_view: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterServerPlan:
+    """A sharded parameter server.
+
+    ``nodes`` are the machines the shards run on, one shard each. Workers are single GPUs, or whole nodes that sum their
+    GPUs' gradients first when ``local_aggregation``. ``placement`` puts whole tensors on shards in turn
+    (``round_robin``, TensorFlow's replica_device_setter), on the least loaded one (``greedy_by_bytes``), or cuts every
+    tensor into equal parts (``sharded``). Without ``overlap`` nothing is summed or pushed before the whole backward is
+    done: TensorFlow 1 sums gradients on each GPU's one compute stream, behind everything that the host, far ahead, has
+    already launched (tensorflow/core/common_runtime/gpu/gpu_util.cc: copies between devices wait for both compute
+    streams; the sum is launched when they are done). ``staleness`` bounds how many steps an asynchronous worker may be
+    ahead of the slowest (stale synchronous parallel, Ho et al., NIPS 2013); None does not.
+    """
+
+    nodes: tuple[int, ...]
+    synchronous: bool = True
+    placement: Literal["round_robin", "greedy_by_bytes", "sharded"] = "greedy_by_bytes"
+    local_aggregation: bool = False
+    overlap: bool = True
+    staleness: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a compiler needs. ``build`` makes the model for a micro-batch of so many samples."""
+
+    name: str
+    cluster: Cluster
+    build: Callable[[int], Model]
+    training: Training
+    mesh: Mesh
+    pipeline: PipelinePlan = PipelinePlan()
+    data_parallel: DataParallelPlan | None = None
+    parameter_server: ParameterServerPlan | None = None
+
+    @property
+    def num_replicas(self) -> int:
+        """Number of data-parallel replicas."""
+        return self.mesh.num_ranks // (self.mesh.size("tp") * self.mesh.size("pp"))
+
+    @property
+    def global_batch(self) -> int:
+        """Samples trained in one step by all replicas."""
+        return self.training.samples_per_replica * self.num_replicas

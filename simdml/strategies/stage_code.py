@@ -1,0 +1,91 @@
+"""The instructions of one pipeline stage: forward and backward of a micro-batch on one tensor-parallel rank.
+
+Made once and repeated for every micro-batch. The backward in which gradients become ready has its kernels layer by
+layer, so that buckets can be reduced in between; the others are as coarse as tensor parallelism allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from simdml.program.instructions import Activity, Instruction
+from simdml.strategies import tensor_parallel
+from simdml.strategies.job import Recompute
+from simdml.workload.model import Block, Layer
+from simdml.workload.operators import Phase
+
+GradientReady = Callable[[int], Iterator[Instruction]]
+"""Called with the number of parameters whose gradients are ready so far; gives what to do then."""
+
+
+@dataclass(slots=True)
+class StageCode:
+    """Code of one stage for ``tp`` ways of tensor parallelism."""
+
+    blocks: tuple[Block, ...]
+    tp: int
+    recompute: Recompute
+    _parts: dict[tuple[int, Activity], tuple[Instruction, ...]] = field(default_factory=dict)
+    _forward: tuple[Instruction, ...] = ()
+    _backward: tuple[Instruction, ...] = ()
+
+    def forward(self) -> tuple[Instruction, ...]:
+        """Return the forward of one micro-batch."""
+        if not self._forward:
+            self._forward = tuple(i for block in self.blocks for i in self._part(block, Activity.FORWARD))
+        return self._forward
+
+    def backward(self) -> tuple[Instruction, ...]:
+        """Return the backward of one micro-batch, recomputation included."""
+        if not self._backward:
+            self._backward = tuple(
+                instruction
+                for block in reversed(self.blocks)
+                for part in (self._recomputed(block), self._part(block, Activity.BACKWARD))
+                for instruction in part
+            )
+        return self._backward
+
+    def backward_by_layer(self, gradient_ready: GradientReady) -> Iterator[Instruction]:
+        """Yield the backward layer by layer, with what is to be done as gradients become ready."""
+        ready = 0
+        for block in reversed(self.blocks):
+            yield from self._recomputed(block)
+            for layer in reversed(block.layers):
+                yield from tensor_parallel.instructions(
+                    f"{block.name}.{layer.name}", Activity.BACKWARD, layer.backward, self.tp
+                )
+                ready += len(layer.parameters)
+                yield from gradient_ready(ready)
+
+    def layers_in_backward_order(self) -> Iterator[tuple[Block, Layer]]:
+        """Yield layers in the order their gradients become ready."""
+        for block in reversed(self.blocks):
+            for layer in reversed(block.layers):
+                yield block, layer
+
+    def gradients(self) -> list[int]:
+        """Return the elements of each gradient on this rank in the order they become ready.
+
+        Within a layer that is the reverse of registration order.
+        """
+        return [
+            elements
+            for _, layer in self.layers_in_backward_order()
+            for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp))
+        ]
+
+    def _recomputed(self, block: Block) -> tuple[Instruction, ...]:
+        if self.recompute == "full" and block.recomputable:
+            return self._part(block, Activity.RECOMPUTE)
+        return ()
+
+    def _part(self, block: Block, activity: Activity) -> tuple[Instruction, ...]:
+        key = (id(block), activity)
+        if key not in self._parts:
+            phase = Phase.INPUT_GRADIENT if activity is Activity.BACKWARD else Phase.FORWARD
+            self._parts[key] = tuple(
+                tensor_parallel.instructions(f"{block.name}", activity, block.operators(phase), self.tp)
+            )
+        return self._parts[key]
