@@ -1,0 +1,1 @@
+"""The discrete-event engine: SimPy, streams, the fluid network, parameter-server shards, instruments."""

@@ -1,0 +1,55 @@
+"""Stock SimPy with four priorities and a cheap one-shot call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, cast
+
+import simpy
+from simpy.events import EventPriority
+
+
+class Priority(IntEnum):
+    """Order of events at one time; within a priority, the order in which they were scheduled.
+
+    Rates are settled once a timestamp, after everything that starts or ends then; observers run last.
+    """
+
+    URGENT = 0
+    NORMAL = 1
+    SETTLE = 2
+    OBSERVE = 3
+
+
+NORMAL = cast(EventPriority, Priority.NORMAL)
+
+
+class Call:
+    """An event that calls a function once; it may be cancelled, and then fires without effect."""
+
+    __slots__ = ("callbacks", "function")
+    _ok = True
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function: Callable[[], None] | None = function
+        self.callbacks: list[Callable[[Any], None]] | None = [_fire]
+
+    def cancel(self) -> None:
+        """Make the call do nothing when its time comes."""
+        self.function = None
+
+
+def _fire(call: Call) -> None:
+    if call.function is not None:
+        call.function()
+
+
+class SimEnvironment(simpy.Environment):
+    """A SimPy environment whose times lie on the tick clock of :mod:`simdml.engine.clock`."""
+
+    def call_in(self, delay_s: float, function: Callable[[], None], priority: int = Priority.NORMAL) -> Call:
+        """Call ``function`` after ``delay_s`` (on the tick) and return the call, which can be cancelled."""
+        call = Call(function)
+        self.schedule(cast(simpy.Event, call), cast(EventPriority, priority), delay_s)
+        return call

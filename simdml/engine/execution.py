@@ -1,0 +1,73 @@
+"""An execution: streams and shards ready to run, and what each of their operations stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from simdml.cluster.cluster import Cluster
+from simdml.engine.environment import SimEnvironment
+from simdml.engine.flows import FlowTable
+from simdml.engine.folding import Partition
+from simdml.engine.network import Network
+from simdml.engine.server import Shard
+from simdml.engine.stream import Stream
+from simdml.program.program import Program
+
+
+class Kind(StrEnum):
+    """What an operation's own time (start to end) is."""
+
+    BUSY = "busy"
+    COMMUNICATION = "communication"
+    WAIT = "wait"
+    MARK = "mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of an operation: its label, how its time is booked (an activity, or a group or axis), its seconds."""
+
+    label: str
+    kind: Kind
+    account: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What one operation of a stream stands for.
+
+    ``segments`` divide the time of a BUSY operation in order; others have one segment whose seconds are not known
+    beforehand. ``account`` of communication is the group or axis it belongs to.
+    """
+
+    label: str
+    kind: Kind
+    account: str
+    segments: tuple[Segment, ...] = ()
+    payload_bytes: float = 0.0
+
+
+@dataclass(slots=True)
+class RankExecution:
+    """The streams of one representative rank and the meaning of each operation, both by stream."""
+
+    rank: int
+    program_class: int
+    streams: list[Stream]
+    meanings: list[list[Meaning]]
+
+
+@dataclass(slots=True)
+class Execution:
+    """Everything the simulator needs, built by :func:`simdml.engine.lowering.lower`."""
+
+    program: Program
+    cluster: Cluster
+    env: SimEnvironment
+    network: Network
+    table: FlowTable
+    partition: Partition
+    ranks: list[RankExecution]
+    shards: list[Shard]

@@ -1,0 +1,90 @@
+"""An in-order stream of operations, and the host thread that launches them.
+
+A stream is its own event on SimPy's heap and has at most one entry there: while an operation takes time, or when a
+blocked operation was released. It repeats its operations step after step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import simpy
+
+from simdml.engine.environment import NORMAL, SimEnvironment
+from simdml.engine.track import Blame, Entry, Track
+
+STEPS_KEPT = 3
+"""Entries of this many latest steps are kept for the results; memory stays flat however long a run is."""
+
+
+class Operation(Protocol):
+    """Something a stream does."""
+
+    def begin(self, stream: Stream) -> bool:
+        """Start on ``stream``, which is ready for it now.
+
+        Returns True if it is over at once; otherwise whoever ends it calls ``stream.finish_in``.
+        """
+
+
+class Host:
+    """The thread of one rank that launches kernels; it runs ahead of the device until it synchronises.
+
+    ``base`` is when the host began to launch the current step.
+    """
+
+    __slots__ = ("base",)
+
+    def __init__(self) -> None:
+        self.base = 0.0
+
+
+class Stream(Track):
+    """Operations in order, again every step."""
+
+    _ok = True
+
+    def __init__(self, env: SimEnvironment, name: str, rank: int, host: Host) -> None:
+        super().__init__(name, rank)
+        self.env = env
+        self.host = host
+        self.operations: Sequence[Operation] = ()
+        self.index = 0
+        self.step = 0
+        self.ready = 0.0
+        self.start = 0.0
+        self.blame: Blame | None = None
+        self._resume: list[Callable[[Any], None]] = [Stream._resumed]
+        self.callbacks: list[Callable[[Any], None]] | None = None
+
+    def launch(self) -> None:
+        """Begin the first operation of the first step."""
+        if self.operations:
+            self._begin()
+
+    def finish_in(self, delay_s: float, start: float, blame: Blame | None = None) -> None:
+        """End the operation in hand after ``delay_s``; it really started at ``start`` because of ``blame``."""
+        self.start = start
+        self.blame = blame
+        self.callbacks = self._resume
+        self.env.schedule(cast(simpy.Event, self), NORMAL, delay_s)
+
+    @staticmethod
+    def _resumed(stream: Stream) -> None:
+        stream._advance(stream.start, stream.blame)
+        stream._begin()
+
+    def _begin(self) -> None:
+        self.ready = now = self.env.now
+        while self.operations[self.index].begin(self):
+            self._advance(now, None)
+
+    def _advance(self, start: float, blame: Blame | None) -> None:
+        """Enter the finished operation and turn to the next."""
+        self.entries.append(Entry(self.index, self.ready, start, self.env.now, blame))
+        self.index += 1
+        if self.index == len(self.operations):
+            self.index = 0
+            self.step += 1
+            self.forget(STEPS_KEPT * len(self.operations))

@@ -1,0 +1,1 @@
+"""Results: step time, throughput, where the time goes, the critical path, timelines."""

@@ -1,0 +1,108 @@
+"""From a recording to a Result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from simdml import __version__
+from simdml.costs.memory import MemoryEstimate
+from simdml.engine.execution import RankExecution
+from simdml.engine.simulator import Recording
+from simdml.program.instructions import Compute
+from simdml.results.accounting import Meanings, account
+from simdml.results.critical_path import critical_path
+from simdml.results.links import link_loads
+from simdml.results.result import RankBreakdown, Result
+from simdml.strategies.job import Job
+from simdml.workload.operators import Family
+
+_COUNTED = (Family.MATMUL, Family.BATCHED_MATMUL, Family.ATTENTION, Family.CONVOLUTION)
+
+
+def analyse(
+    recording: Recording,
+    job: Job,
+    memory: tuple[MemoryEstimate, ...],
+    *,
+    inputs: Mapping[str, Any],
+    notes: tuple[str, ...] = (),
+) -> Result:
+    """Return the result of a finished run of ``job``."""
+    step_time = recording.step_time_s
+    begin, end = recording.window
+    model = job.build(job.training.microbatch)
+    num_gpus = job.mesh.num_ranks
+    samples = job.global_batch
+    flops = model.model_flops_per_sample * samples
+    peak = job.cluster.device(0).peak_flops[job.training.precision]
+    per_gpu = flops / step_time / num_gpus
+    tokens = samples / step_time * model.tokens_per_sample if model.tokens_per_sample > 1 else None
+    return Result(
+        name=job.name,
+        version=__version__,
+        num_gpus=num_gpus,
+        step_time_s=step_time,
+        samples_per_step=samples,
+        sample_unit=model.sample_unit,
+        samples_per_s=samples / step_time,
+        tokens_per_s=tokens,
+        model_flops_per_s_per_gpu=per_gpu,
+        hardware_flops_per_s_per_gpu=_executed_flops(recording) / step_time / num_gpus,
+        mfu=per_gpu / peak,
+        memory=memory,
+        breakdowns=_breakdowns(recording),
+        critical_path=tuple(critical_path(recording, begin, end)),
+        links=tuple(link_loads(recording.execution, step_time)),
+        periodic=recording.periodic,
+        steps_simulated=recording.steps,
+        inputs=inputs,
+        notes=notes,
+        recording=recording,
+    )
+
+
+def _executed_flops(recording: Recording) -> float:
+    program = recording.execution.program
+    per_class = [
+        sum(
+            operator.flops
+            for instruction in rank_program.streams[0].instructions
+            if isinstance(instruction, Compute)
+            for operator in instruction.operators
+            if operator.family in _COUNTED
+        )
+        for rank_program in program.classes
+    ]
+    return sum(per_class[index] * count for index, count in Counter(program.class_of_rank).items())
+
+
+def _breakdowns(recording: Recording) -> tuple[RankBreakdown, ...]:
+    execution = recording.execution
+    meanings = Meanings(execution)
+    members = Counter(execution.partition.rank_class.tolist())
+    ends = [times[-1] for times in recording.step_ends]
+    order = sorted(range(len(ends)), key=lambda position: (-ends[position], position))
+    return tuple(
+        RankBreakdown(
+            rank_class=execution.program.classes[execution.ranks[position].program_class].name,
+            representative=execution.ranks[position].rank,
+            num_ranks=members[position],
+            seconds=_accounts(recording, position, execution.ranks[position], meanings),
+        )
+        for position in order
+    )
+
+
+def _accounts(recording: Recording, position: int, rank: RankExecution, meanings: Meanings) -> dict[str, float]:
+    """Return the accounts of the rank's own last step, all of whose operations have ended.
+
+    In a periodic run that step is as long as the job's; otherwise its accounts are scaled to the mean step.
+    """
+    begin, end = recording.own_window(position)
+    accounts = account(rank, meanings, begin, end)
+    if end - begin != recording.step_time_s:
+        scale = recording.step_time_s / (end - begin)
+        accounts = {name: seconds * scale for name, seconds in accounts.items()}
+    return dict(sorted(accounts.items(), key=lambda item: (-item[1], item[0])))

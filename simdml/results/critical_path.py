@@ -1,0 +1,89 @@
+"""The critical path of a step: the chain of operations, each begun when the one before ended, that fills the step.
+
+Walked backwards from the end of the step: an operation started either when its stream was ready, or when something
+blamed for it happened on another track. Segments touch, so their lengths add up to the step time exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simdml.engine.execution import Kind
+from simdml.engine.simulator import Recording
+from simdml.engine.stream import Stream
+from simdml.engine.track import Entry, Track
+from simdml.results.accounting import LAUNCH, Meanings, exposed
+
+
+@dataclass(frozen=True, slots=True)
+class PathSegment:
+    """A piece of the critical path: seconds on one track, and the account they are booked to."""
+
+    rank: int
+    track: str
+    label: str
+    account: str
+    begin_s: float
+    end_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Length of the segment."""
+        return self.end_s - self.begin_s
+
+
+def critical_path(recording: Recording, begin: float, end: float) -> list[PathSegment]:
+    """Return the path from ``begin`` to ``end`` in time order, neighbouring pieces of one operation joined."""
+    meanings = Meanings(recording.execution)
+    segments: list[PathSegment] = []
+    found = _last(recording, end)
+    high = end
+    while found is not None and high > begin:
+        track, index = found
+        entry = track.entries[index]
+        low = max(begin, min(entry.start, high))
+        segments += _pieces(track, entry, meanings, low, high)[::-1]
+        high = low
+        if high <= begin:
+            break
+        found = _cause(track, index, entry)
+        if entry.blame is None and entry.ready < entry.start and isinstance(track, Stream):
+            low = max(begin, entry.ready)
+            segments.append(PathSegment(track.rank, track.name, "launch", LAUNCH, low, high))
+            high = low
+    return segments[::-1]
+
+
+def _last(recording: Recording, end: float) -> tuple[Track, int] | None:
+    for rank in recording.execution.ranks:
+        entries = rank.streams[0].entries
+        for index in range(len(entries) - 1, -1, -1):
+            if entries[index].end < end:
+                break
+            if entries[index].end == end and entries[index].operation == len(rank.streams[0].operations) - 1:
+                return rank.streams[0], index
+    return None
+
+
+def _cause(track: Track, index: int, entry: Entry) -> tuple[Track, int] | None:
+    if entry.blame is not None:
+        before = entry.blame.track.before(entry.blame.position)
+        return None if before is None else (entry.blame.track, before)
+    return (track, index - 1) if index > 0 else None
+
+
+def _pieces(track: Track, entry: Entry, meanings: Meanings, low: float, high: float) -> list[PathSegment]:
+    if high <= low:
+        return []
+    meaning = meanings.of(track, entry)
+    if meaning.kind is not Kind.BUSY or not meaning.segments:
+        account = meaning.account if meaning.kind is Kind.BUSY else exposed(meaning.account)
+        return [PathSegment(track.rank, track.name, meaning.label, account, low, high)]
+    pieces, clock = [], entry.start
+    for segment in meaning.segments:
+        begin, end = max(clock, low), min(clock + segment.seconds, high)
+        if end > begin:
+            account = exposed(segment.account) if segment.kind is Kind.COMMUNICATION else segment.account
+            pieces.append(PathSegment(track.rank, track.name, segment.label, account, begin, end))
+        clock += segment.seconds
+    return pieces

@@ -1,0 +1,97 @@
+"""What a simulation says: how long a step takes, how much it trains, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simdml.costs.memory import MemoryEstimate
+from simdml.results.critical_path import PathSegment
+from simdml.results.links import LinkLoad
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from simdml.engine.simulator import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class RankBreakdown:
+    """Seconds of one step by account on a class of ``num_ranks`` equal ranks; they add up to the step time."""
+
+    rank_class: str
+    representative: int
+    num_ranks: int
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A predicted training step.
+
+    Rates are for the whole job. ``model_flops_per_s_per_gpu`` counts forward and backward of matmuls, convolutions and
+    attention; ``hardware_flops_per_s_per_gpu`` adds recomputation; ``mfu`` is the former over the device's dense peak
+    in the training precision. ``breakdowns[0]`` is the class whose rank ends the step. ``periodic`` says that further
+    steps would repeat the last exactly.
+    """
+
+    name: str
+    version: str
+    num_gpus: int
+    step_time_s: float
+    samples_per_step: int
+    sample_unit: str
+    samples_per_s: float
+    tokens_per_s: float | None
+    model_flops_per_s_per_gpu: float
+    hardware_flops_per_s_per_gpu: float
+    mfu: float
+    memory: tuple[MemoryEstimate, ...]
+    breakdowns: tuple[RankBreakdown, ...]
+    critical_path: tuple[PathSegment, ...]
+    links: tuple[LinkLoad, ...]
+    periodic: bool
+    steps_simulated: int
+    inputs: Mapping[str, Any]
+    notes: tuple[str, ...]
+    recording: Recording
+
+    @property
+    def breakdown(self) -> Mapping[str, float]:
+        """Seconds by account on the rank that ends the step."""
+        return self.breakdowns[0].seconds
+
+    def path_accounts(self) -> dict[str, float]:
+        """Return seconds on the critical path by account.
+
+        They add up to the step time; of an asynchronous job, to the last step of the worker that ended last.
+        """
+        totals: dict[str, float] = {}
+        for segment in self.critical_path:
+            totals[segment.account] = totals.get(segment.account, 0.0) + segment.seconds
+        return totals
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the recording as plain data."""
+        from simdml.results.plain import result_to_dict
+
+        return result_to_dict(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a rank class: seconds by account, memory by part."""
+        from simdml.results.frames import breakdown_frame
+
+        return breakdown_frame(self)
+
+    def plot(self) -> Figure:
+        """Return a figure: where the step goes on every rank class, and the timeline of a step."""
+        from simdml.reporting.figures import result_figure
+
+        return result_figure(self)
+
+    def _repr_html_(self) -> str:
+        from simdml.reporting.html import result_html
+
+        return result_html(self)
