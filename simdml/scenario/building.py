@@ -1,0 +1,209 @@
+"""From a scenario to a Job and the costs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from simdml.calibration.profile import Profile
+from simdml.costs.memory import MemoryEstimate
+from simdml.costs.model import CostModel
+from simdml.errors import InfeasibleError, listed
+from simdml.program.program import Program
+from simdml.scenario.batches import split_batch
+from simdml.scenario.choices import Choice, Choices
+from simdml.scenario.clusters import build_cluster, num_gpus, worker_nodes
+from simdml.scenario.costs import Priced, build_costs
+from simdml.scenario.degrees import common_divisors
+from simdml.scenario.loading import Scenario
+from simdml.scenario.models import chosen_model, model_builder, sequence_length
+from simdml.scenario.notes import fit_notes, profile_notes
+from simdml.scenario.places import located
+from simdml.scenario.plans import STRATEGY, Plans, build_plans, strategy_section
+from simdml.scenario.schema.training import OptimizerName, TrainingSpec
+from simdml.strategies.compiler import compile_job
+from simdml.strategies.footprint import footprint, refuse_what_does_not_fit
+from simdml.strategies.job import Job, Training
+from simdml.workload.catalog import ModelSpec, TransformerSpec
+
+ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+VOCABULARY_MULTIPLE = 128
+"""Megatron-LM pads the vocabulary to a multiple of this times tp (megatron/training/tokenizer/tokenizer.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A job ready to be compiled, its costs, what was chosen for the user, and what to know about it."""
+
+    scenario: Scenario
+    job: Job
+    costs: CostModel
+    profile: Profile
+    choices: tuple[Choice, ...]
+    inputs: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    def memory(self) -> tuple[MemoryEstimate, ...]:
+        """Return the peak memory of every rank class; raises InfeasibleError if the model cannot be cut as asked."""
+        with located(self.scenario.document, STRATEGY):
+            return tuple(footprint(self.job, self.profile.memory))
+
+    def fitting_memory(self) -> tuple[MemoryEstimate, ...]:
+        """Return the same; raises DoesNotFitError if a class needs more memory than its device has."""
+        estimates = self.memory()
+        with located(self.scenario.document, "training"):
+            refuse_what_does_not_fit(estimates)
+        return estimates
+
+    def program(self) -> Program:
+        """Return the program of one step; raises InfeasibleError where degrees do not divide the model."""
+        with located(self.scenario.document, STRATEGY, "mesh", "tp"):
+            return compile_job(self.job)
+
+
+def build(scenario: Scenario) -> Built:
+    """Return the job that ``scenario`` describes.
+
+    Raises:
+        UnknownNameError: a cluster, model, strategy, schedule, profile or fit that does not exist.
+        DocumentError: a cluster, config or layer that cannot be accepted.
+        InfeasibleError: values that do not go together.
+        TopologyError: a GPU that cannot be reached.
+    """
+    choices = Choices()
+    cluster = build_cluster(scenario)
+    gpus = num_gpus(scenario, cluster)
+    plans = build_plans(scenario, cluster, gpus, choices)
+    model = chosen_model(scenario)
+    training = _training(scenario, model, plans, choices)
+    servers = strategy_section(scenario, gpus).parameter_server
+    priced = build_costs(scenario, cluster, gpus, servers, choices)
+    options = _model_options(scenario, model, training, plans, choices)
+    job = Job(
+        name=scenario.name,
+        cluster=cluster,
+        build=model_builder(model, options),
+        training=training,
+        mesh=plans.mesh,
+        pipeline=plans.pipeline,
+        data_parallel=plans.data_parallel,
+        parameter_server=plans.parameter_server,
+    )
+    with located(scenario.document, "training", "sequence"):
+        job.build(training.microbatch)
+    _refuse_unsplittable(scenario, job, model)
+    return Built(
+        scenario=scenario,
+        job=job,
+        costs=priced.costs,
+        profile=priced.profile,
+        choices=tuple(choices.made),
+        inputs=_inputs(scenario, job, priced),
+        notes=_notes(job, priced),
+    )
+
+
+def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choices) -> Training:
+    asked = scenario.spec.training
+    batch = split_batch(
+        scenario,
+        replicas=plans.mesh.size("dp"),
+        gpus_per_replica=plans.gpus_per_replica,
+        pipelined=plans.pipelined,
+    )
+    if asked.gradients is None:
+        choices.note("training.gradients", asked.precision, "PyTorch keeps gradients in the type of the weights")
+    return Training(
+        microbatch=batch.microbatch,
+        num_microbatches=batch.num_microbatches,
+        precision=asked.precision,
+        optimizer=_optimizer(asked, model, choices),
+        recompute=asked.recompute,
+        fused_optimizer=_fused(asked, plans, choices),
+        gradient_bytes=ELEMENT_BYTES[asked.gradients or asked.precision],
+    )
+
+
+def _optimizer(asked: TrainingSpec, model: ModelSpec, choices: Choices) -> OptimizerName:
+    images = model.sample_unit == "images"
+    default: OptimizerName = "sgd_momentum" if images else "adam"
+    reason = "torchvision's training reference" if images else "Megatron-LM"
+    return choices.given_or(asked.optimizer, "training.optimizer", default, reason)
+
+
+def _fused(asked: TrainingSpec, plans: Plans, choices: Choices) -> bool:
+    default: Literal["fused", "eager"] = "fused" if plans.by_megatron else "eager"
+    return choices.given_or(asked.kernels, "training.kernels", default, plans.system) == "fused"
+
+
+def _model_options(
+    scenario: Scenario, model: ModelSpec, training: Training, plans: Plans, choices: Choices
+) -> dict[str, Any]:
+    sequence = sequence_length(scenario)
+    if sequence is None and model.default_sequence is not None:
+        choices.note("training.sequence", model.default_sequence, f"the length {model.name} is trained with")
+    padding = 1
+    if plans.by_megatron and model.sample_unit == "sequences":
+        padding = VOCABULARY_MULTIPLE * plans.mesh.size("tp")
+        choices.note("vocabulary", f"padded to a multiple of {padding}", "Megatron-LM, 128 x tp")
+    element_bytes = ELEMENT_BYTES[training.precision]
+    return {
+        "sequence": sequence,
+        "element_bytes": element_bytes,
+        "attention": scenario.spec.training.attention,
+        "fused_elementwise": training.fused_optimizer,
+        "vocab_multiple": padding,
+        "gradient_accumulation": _accumulation(training, element_bytes),
+    }
+
+
+def _accumulation(training: Training, element_bytes: int) -> str:
+    """Return which kernels add a micro-batch's gradients to those before: none for one of the weights' own type."""
+    if training.gradient_bytes > element_bytes:
+        return "fused_fp32" if training.fused_optimizer else "add_fp32"
+    return "add" if training.num_microbatches > 1 else "none"
+
+
+def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
+    ways = job.mesh.size("tp")
+    if ways == 1:
+        return
+    place = scenario.document.place((STRATEGY, "mesh", "tp"))
+    layers = (layer for block in job.build(job.training.microbatch).blocks for layer in block.layers)
+    if not any(parameter.split for layer in layers for parameter in layer.parameters):
+        raise InfeasibleError(
+            f"{spec.name} has no layer that tensor parallelism could split over {ways} GPUs",
+            place=place,
+            hint="tp splits transformers; use data parallelism, a pipeline or layer_placement",
+        )
+    if isinstance(spec, TransformerSpec):
+        config = spec.config
+        for size, what in ((config.heads, "heads"), (config.kv_heads, "KV heads"), (config.ffn, "MLP columns")):
+            if size % ways:
+                hint = f"tp can be {listed(map(str, common_divisors(config.heads, config.kv_heads, config.ffn)))}"
+                raise InfeasibleError(
+                    f"tp {ways} does not divide the {size} {what} of {spec.name}", place=place, hint=hint
+                )
+
+
+def _notes(job: Job, priced: Priced) -> tuple[str, ...]:
+    notes = list(profile_notes(priced.profiles))
+    if priced.library.fit is not None and job.parameter_server is None:
+        notes += fit_notes(priced.library.fit, job.mesh, nodes=len(worker_nodes(job.cluster, job.mesh.num_ranks)))
+    return tuple(notes)
+
+
+def _inputs(scenario: Scenario, job: Job, priced: Priced) -> dict[str, Any]:
+    """Return what the result rests on, without paths of this machine or dates."""
+    return {
+        "scenario": scenario.document.data,
+        "cluster": job.cluster.name,
+        "devices": sorted(priced.profiles),
+        "profiles": sorted({profile.name for profile in priced.profiles.values()}),
+        "communication": list(dict.fromkeys(priced.library.names)),
+        "mesh": dict(job.mesh.axes),
+        "microbatch": job.training.microbatch,
+        "num_microbatches": job.training.num_microbatches,
+        "seed": scenario.spec.simulate.seed,
+    }

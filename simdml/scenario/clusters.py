@@ -1,0 +1,63 @@
+"""The ``cluster`` section into a Cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simdml.cluster.cluster import Cluster
+from simdml.cluster.loading import load_cluster
+from simdml.cluster.merging import excerpt
+from simdml.errors import InfeasibleError
+from simdml.scenario.loading import Scenario
+from simdml.scenario.places import located
+
+CLUSTER = "cluster"
+
+
+def build_cluster(scenario: Scenario) -> Cluster:
+    """Return the scenario's cluster; a file is found relative to the scenario.
+
+    Raises:
+        UnknownNameError: no such cluster or GPU.
+        DocumentError: a value that cannot be accepted.
+        TopologyError: a GPU that cannot be reached.
+    """
+    document = scenario.document
+    with located(document, CLUSTER, "name"):
+        if isinstance(scenario.spec.cluster, str):
+            return load_cluster(relative(scenario, scenario.spec.cluster, CLUSTER))
+        return load_cluster(excerpt(document, (CLUSTER,)))
+
+
+def relative(scenario: Scenario, name: str, *path: str | int) -> str:
+    """Return a name, or the file beside the scenario that it stands for: one that starts with ``.`` or exists there."""
+    beside = scenario.document.folder(path) / name
+    if not Path(name).is_absolute() and (name.startswith(".") or beside.is_file()):
+        return str(beside)
+    return name
+
+
+def num_gpus(scenario: Scenario, cluster: Cluster) -> int:
+    """Return how many GPUs of ``cluster`` the job uses.
+
+    Raises:
+        InfeasibleError: more than there are.
+    """
+    wanted = scenario.spec.gpus
+    if wanted is not None and wanted > cluster.num_gpus:
+        raise InfeasibleError(
+            f"the job wants {wanted} GPUs and {cluster.name} has {cluster.num_gpus}",
+            place=scenario.document.place(("gpus",)),
+            hint="use more nodes: cluster: {name: ..., nodes: ...}",
+        )
+    return wanted or cluster.num_gpus
+
+
+def server_nodes(cluster: Cluster) -> list[int]:
+    """Return the nodes without GPUs."""
+    return [node for node in range(cluster.num_nodes) if not cluster.gpus_of(node)]
+
+
+def worker_nodes(cluster: Cluster, gpus: int) -> list[int]:
+    """Return the nodes of the first ``gpus`` GPUs."""
+    return list(dict.fromkeys(cluster.node_of(gpu) for gpu in range(gpus)))

@@ -1,0 +1,122 @@
+"""Where a scenario's seconds come from: its profile, its communication library and its servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from simdml.calibration.communication import CommunicationFit
+from simdml.calibration.communication_file import load_gloo_fit, load_nccl_fit
+from simdml.calibration.profile import Profile, default_profile, load_profile
+from simdml.cluster.cluster import Cluster
+from simdml.costs.collectives.direct import HostCopies, PeerCopies
+from simdml.costs.collectives.fits import default_fit_names
+from simdml.costs.collectives.gloo import GlooCost
+from simdml.costs.collectives.nccl import NcclCost
+from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
+from simdml.costs.collectives.plan import CollectiveCost
+from simdml.costs.compute import RooflineCost
+from simdml.costs.messages import MessageCost
+from simdml.costs.model import CostModel, ServerCost
+from simdml.errors import InfeasibleError
+from simdml.scenario.choices import Choices
+from simdml.scenario.clusters import CLUSTER, relative
+from simdml.scenario.loading import Scenario
+from simdml.scenario.places import located, written
+from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
+from simdml.scenario.schema.strategy import ParameterServerSpec
+from simdml.strategies.parameter_server import HOST_COPIES, PEER_COPIES
+
+PROFILE, COMMUNICATION = "profile", "communication"
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A collective library: its costs, the names of the fits that correct it, and NCCL's fit itself."""
+
+    cost: CollectiveCost
+    names: tuple[str, ...]
+    fit: CommunicationFit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The costs of a job, the profile of each device, and the communication library."""
+
+    costs: CostModel
+    profiles: dict[str, Profile]
+    library: Library
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of the first device."""
+        return next(iter(self.profiles.values()))
+
+
+def build_costs(
+    scenario: Scenario, cluster: Cluster, gpus: int, servers: ParameterServerSpec | None, choices: Choices
+) -> Priced:
+    """Return the costs of the scenario on the first ``gpus`` GPUs of ``cluster``.
+
+    Raises:
+        UnknownNameError: no such profile or fit, or no profile for a device.
+        InfeasibleError: a precision that a device does not compute in.
+    """
+    precision = scenario.spec.training.precision
+    devices = {cluster.device(gpu).name: cluster.device(gpu) for gpu in range(gpus)}
+    profiles = {name: _profile(scenario, name, choices) for name in devices}
+    for device in devices.values():
+        if precision not in device.peak_flops:
+            raise InfeasibleError(
+                f"{device.name} does not compute in {precision}",
+                place=scenario.document.place(written(scenario.document, ("training", "precision"))),
+                hint=f"precisions it has: {', '.join(sorted(device.peak_flops))}",
+            )
+    library = _library(scenario, cluster, choices)
+    asked = servers or ParameterServerSpec()
+    costs = CostModel(
+        compute={name: RooflineCost(profiles[name], device) for name, device in devices.items()},
+        collectives=library.cost,
+        messages=MessageCost(cluster, asked.per_message, asked.connection or inf),
+        precision=precision,
+        host_launch_s=next(iter(profiles.values())).host_launch_s,
+        server=ServerCost(asked.server_rate, asked.server_per_message),
+        transports={PEER_COPIES: PeerCopies(cluster), HOST_COPIES: HostCopies(cluster)},
+    )
+    return Priced(costs, profiles, library)
+
+
+def _profile(scenario: Scenario, device: str, choices: Choices) -> Profile:
+    section = scenario.spec.profile
+    asked = section if isinstance(section, ProfileSpec) else ProfileSpec(name=section)
+    where = (CLUSTER, "name") if asked.name is None else (PROFILE, "name")
+    with located(scenario.document, *where):
+        if asked.name is not None:
+            profile = load_profile(relative(scenario, asked.name, PROFILE))
+        else:
+            profile = default_profile(device)
+            choices.note(PROFILE, profile.name, f"the default of {device}")
+    if not asked.compute_scale:
+        return profile
+    return profile.scaled({str(family): scale for family, scale in asked.compute_scale.items()})
+
+
+def _library(scenario: Scenario, cluster: Cluster, choices: Choices) -> Library:
+    section = scenario.spec.communication
+    asked = CommunicationSpec(library=section) if isinstance(section, str) else section
+    node, network = default_fit_names(cluster)
+    reason = "measured on the machines most like the cluster"
+    if asked.library == "gloo":
+        name = choices.given_or(asked.network, "communication.network", "gloo_tcp", "the only fit of gloo")
+        with located(scenario.document, COMMUNICATION, "network"):
+            return Library(GlooCost(cluster, load_gloo_fit(relative(scenario, name, COMMUNICATION))), (name,))
+    node = choices.given_or(asked.node, "communication.node", node, reason)
+    if cluster.num_nodes > 1:
+        network = choices.given_or(asked.network, "communication.network", network, reason)
+    with located(scenario.document, COMMUNICATION, "node"):
+        node_fit = load_nccl_fit(relative(scenario, node, COMMUNICATION))
+    with located(scenario.document, COMMUNICATION, "network"):
+        network_fit = load_nccl_fit(relative(scenario, network, COMMUNICATION))
+    with located(scenario.document, COMMUNICATION, "version"):
+        fit = CommunicationFit(node_fit, network_fit)
+        return Library(NcclCost(cluster, fit, asked.version or DEFAULT_VERSION), (node, network), fit)

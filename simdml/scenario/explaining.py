@@ -1,0 +1,138 @@
+"""What a scenario says, line by line, and what it leaves to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from simdml.documents.document import Document, KeyPath
+from simdml.documents.quantities import DocumentModel
+from simdml.documents.schemas import SchemaTree
+from simdml.errors import dotted
+from simdml.scenario.building import Built
+from simdml.scenario.choices import Choice
+from simdml.scenario.json_schema import described_schema
+from simdml.strategies.schedules import SCHEDULES
+from simdml.units import format_count
+
+STRATEGY_MEANINGS = {
+    "ddp": "every GPU holds the model; PyTorch DistributedDataParallel all-reduces gradients in buckets",
+    "layer_placement": "one model over the GPUs, layer after layer, one GPU working at a time",
+    "parameter_server": "parameters sharded over servers, which sum the workers' gradients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A value the scenario gives: where, what, and what it means."""
+
+    where: str
+    path: str
+    value: str
+    meaning: str
+
+
+def explain_lines(built: Built) -> list[Line]:
+    """Return every value of the scenario in its order, with its meaning."""
+    document = built.scenario.document
+    tree = SchemaTree(described_schema())
+    return [
+        Line(_where(document, path), dotted(path), shown(value), _meaning(built, tree, path, value))
+        for path, value in _leaves(document.data, ())
+    ]
+
+
+def defaults(built: Built) -> list[Choice]:
+    """Return what the scenario left open: what was worked out first, then the fixed defaults of the format."""
+    worked_out = {choice.path for choice in built.choices}
+    fixed = [choice for choice in _fixed(built.scenario.spec, ()) if choice.path not in worked_out]
+    return [*built.choices, *fixed]
+
+
+def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+    else:
+        yield path, value
+
+
+def _where(document: Document, path: KeyPath) -> str:
+    place = document.place(path)
+    if place.line is None:
+        return place.file.split()[0]
+    return str(place.line) if place.file == document.name else f"{Path(place.file).name}:{place.line}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a file would have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return "" if value is None else str(value)
+
+
+def _meaning(built: Built, tree: SchemaTree, path: KeyPath, value: Any) -> str:
+    job = built.job
+    if path in {("cluster",), ("cluster", "name")}:
+        return job.cluster.description
+    if path in {("model",), ("model", "name"), ("model", "config")}:
+        model = job.build(job.training.microbatch)
+        return f"{format_count(model.parameter_count)} parameters in {len(model.blocks)} blocks"
+    if path in {("strategy",), ("strategy", "pipeline", "schedule")}:
+        return _strategy_meaning(str(value))
+    position = tree.root
+    for step in path:
+        position = tree.inside(position, step)
+    return tree.description(position) or ""
+
+
+def _strategy_meaning(name: str) -> str:
+    return schedule_meaning(name) if name in SCHEDULES else STRATEGY_MEANINGS.get(name, "")
+
+
+def schedule_meaning(name: str) -> str:
+    """Return one line about a pipeline schedule: how its module begins."""
+    return str(import_module(SCHEDULES[name].__module__).__doc__).split("\n", maxsplit=1)[0]
+
+
+def _fixed(section: DocumentModel, path: KeyPath) -> Iterator[Choice]:
+    written = section.model_dump(mode="json")
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        here = (*path, name)
+        if isinstance(value, DocumentModel):
+            yield from _fixed(value, here)
+        elif name not in section.model_fields_set and value not in (None, "", {}):
+            yield Choice(dotted(here), shown(written[name]), " ".join((info.description or "").split()))
+
+
+def describe_job(built: Built) -> list[tuple[str, str]]:
+    """Return the job in a few facts, as (what, value)."""
+    job, training = built.job, built.job.training
+    degrees = " x ".join(f"{axis} {size}" for axis, size in job.mesh.axes)
+    unit = job.build(training.microbatch).sample_unit
+    rows = [
+        ("GPUs", f"{job.mesh.num_ranks:,} of {job.cluster.num_gpus:,} ({', '.join(built.inputs['devices'])})"),
+        ("mesh", degrees),
+        ("global batch", f"{job.global_batch:,} {unit} a step"),
+        ("micro-batches", f"{training.num_microbatches:,} of {training.microbatch:,} {unit} on each replica"),
+    ]
+    if job.mesh.size("pp") > 1:
+        pipeline = job.pipeline
+        chunks = f", {pipeline.chunks} chunks a stage" if pipeline.chunks > 1 else ""
+        rows.append(("pipeline", f"{pipeline.schedule}, {job.mesh.size('pp')} stages{chunks}"))
+    if job.parameter_server is not None:
+        servers = job.parameter_server
+        how = "synchronous" if servers.synchronous else "asynchronous"
+        rows.append(("servers", f"{len(servers.nodes)}, {how}, tensors {servers.placement}"))
+    rows.append(("profile", ", ".join(built.inputs["profiles"])))
+    rows.append(("communication", ", ".join(built.inputs["communication"])))
+    return rows

@@ -1,0 +1,114 @@
+"""The ``model`` section into something that builds a micro-batch of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simdml.errors import InfeasibleError
+from simdml.scenario.clusters import relative
+from simdml.scenario.loading import Scenario
+from simdml.scenario.places import located
+from simdml.scenario.schema.model import ModelSpec as ModelSection
+from simdml.workload.catalog import ModelSpec, TransformerSpec, find_model
+from simdml.workload.custom import build_custom
+from simdml.workload.huggingface import read_huggingface
+from simdml.workload.model import Model
+
+MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerListSpec:
+    """A model written down layer by layer; one of the catalog's :class:`ModelSpec` in use."""
+
+    name: str
+    layers: tuple[Mapping[str, Any], ...]
+    sample_unit: str
+    default_sequence: int | None = None
+
+    def build(
+        self,
+        *,
+        samples: int,
+        sequence: int | None = None,
+        element_bytes: int = 4,
+        attention: str = "unfused",  # noqa: ARG002
+        fused_elementwise: bool = True,  # noqa: ARG002
+        vocab_multiple: int = 1,  # noqa: ARG002
+        gradient_accumulation: str = "none",
+    ) -> Model:
+        """Return one micro-batch; tokens are counted with a ``sequence`` only."""
+        return build_custom(
+            self.name,
+            self.layers,
+            samples=samples,
+            element_bytes=element_bytes,
+            sample_unit=self.sample_unit,
+            tokens_per_sample=sequence or 1,
+            gradient_accumulation=gradient_accumulation,
+        )
+
+
+def chosen_model(scenario: Scenario) -> ModelSpec:
+    """Return the model of the scenario.
+
+    Raises:
+        UnknownNameError: no such model in the catalog.
+        DocumentError: a config or layer that cannot be accepted.
+    """
+    section = scenario.spec.model
+    with located(scenario.document, MODEL, "name"):
+        if isinstance(section, str):
+            return find_model(section)
+        if section.layers is not None:
+            entries = tuple(layer.entry() for layer in section.layers)
+            return LayerListSpec(section.name or scenario.name, entries, section.sample_unit)
+        if section.config is None:
+            return find_model(section.name or "")
+    return _from_config(scenario, section)
+
+
+def _from_config(scenario: Scenario, section: ModelSection) -> TransformerSpec:
+    assert section.config is not None
+    with located(scenario.document, MODEL, "config"):
+        config = read_huggingface(relative(scenario, section.config, MODEL, "config"))
+    sequence = sequence_length(scenario)
+    if sequence is None:
+        raise InfeasibleError(
+            "a Hugging Face config does not say how long the training sequences are",
+            place=scenario.document.place((MODEL,)),
+            hint="add sequence: to model or training",
+        )
+    return TransformerSpec(config, sequence)
+
+
+def sequence_length(scenario: Scenario) -> int | None:
+    """Return the tokens of a sample if the scenario gives them, in model or in training.
+
+    Raises:
+        InfeasibleError: they are given twice, differently.
+    """
+    section = scenario.spec.model
+    of_model = None if isinstance(section, str) else section.sequence
+    of_training = scenario.spec.training.sequence
+    if of_model is not None and of_training is not None and of_model != of_training:
+        raise InfeasibleError(
+            f"model.sequence is {of_model} and training.sequence {of_training}",
+            place=scenario.document.place(("training", "sequence")),
+            hint="keep one of the two",
+        )
+    return of_model or of_training
+
+
+def model_builder(spec: ModelSpec, options: Mapping[str, Any]) -> Callable[[int], Model]:
+    """Return a function from a micro-batch's samples to the model, which remembers what it built."""
+    built: dict[int, Model] = {}
+
+    def build(samples: int) -> Model:
+        if samples not in built:
+            built[samples] = spec.build(samples=samples, **options)
+        return built[samples]
+
+    return build

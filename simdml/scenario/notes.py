@@ -1,0 +1,25 @@
+"""What a reader of a prediction should know about the measurements it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from simdml.calibration.communication import CommunicationFit
+from simdml.calibration.profile import Profile
+from simdml.program.mesh import Mesh
+
+
+def profile_notes(profiles: Mapping[str, Profile]) -> Iterator[str]:
+    """Yield a note for each device that borrows the profile of another."""
+    for device, profile in profiles.items():
+        if device != profile.device:
+            yield f"profile {profile.name} was made for {profile.device}; {device} takes its efficiencies"
+
+
+def fit_notes(fit: CommunicationFit, mesh: Mesh, nodes: int) -> Iterator[str]:
+    """Yield a note where collectives have more ranks than were measured."""
+    used = fit.network if nodes > 1 else fit.node
+    ranks = max(mesh.size(axis) for axis in ("tp", "dp"))
+    measured = used.provenance.max_ranks
+    if ranks > measured:
+        yield f"collectives of {ranks:,} ranks are beyond the {measured:,} that {used.name} was fitted on"

@@ -1,0 +1,221 @@
+"""The ``strategy`` section into a mesh and the plans of :mod:`simdml.strategies.job`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from simdml.cluster.cluster import Cluster
+from simdml.errors import InfeasibleError, UnknownNameError
+from simdml.program.mesh import Mesh
+from simdml.scenario.choices import Choices
+from simdml.scenario.clusters import server_nodes, worker_nodes
+from simdml.scenario.degrees import build_mesh
+from simdml.scenario.loading import Scenario
+from simdml.scenario.places import located
+from simdml.scenario.presets import PRESETS
+from simdml.scenario.schema.strategy import (
+    STRATEGY_NAMES,
+    DataParallelSpec,
+    LayerPlacementSpec,
+    MeshSpec,
+    ParameterServerSpec,
+    PipelineSpec,
+    StrategySpec,
+)
+from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
+from simdml.strategies.schedules import SCHEDULES, find_schedule
+
+STRATEGY = "strategy"
+PYTORCH = "PyTorch"
+MEGATRON = "Megatron-LM"
+ONE_STAGE = PipelinePlan()
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """How the work is divided, by default as ``system`` does; ``pipelined`` where a micro-batch has to be given."""
+
+    mesh: Mesh
+    pipeline: PipelinePlan = ONE_STAGE
+    data_parallel: DataParallelPlan | None = None
+    parameter_server: ParameterServerPlan | None = None
+    system: str = PYTORCH
+    pipelined: bool = False
+
+    @property
+    def by_megatron(self) -> bool:
+        """Whether what the scenario leaves open is done as Megatron-LM does it."""
+        return self.system == MEGATRON
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs one model is spread over."""
+        return self.mesh.size("tp") * self.mesh.size("pp")
+
+
+def _short(schedule: str) -> Callable[[int], StrategySpec]:
+    return lambda gpus: StrategySpec(mesh=MeshSpec(pp=gpus), pipeline=PipelineSpec(schedule=schedule))
+
+
+SHORT_NAMES: Mapping[str, Callable[[int], StrategySpec]] = {
+    "ddp": lambda _: StrategySpec(data_parallel=DataParallelSpec()),
+    "layer_placement": lambda _: StrategySpec(layer_placement=LayerPlacementSpec()),
+    "parameter_server": lambda _: StrategySpec(parameter_server=ParameterServerSpec()),
+} | {schedule: _short(schedule) for schedule in SCHEDULES}
+
+
+def strategy_section(scenario: Scenario, gpus: int) -> StrategySpec:
+    """Return the strategy, short names written out for so many GPUs.
+
+    Raises:
+        UnknownNameError: no such short name.
+    """
+    section = scenario.spec.strategy
+    if not isinstance(section, str):
+        return _with_preset(scenario, section)
+    if section not in SHORT_NAMES:
+        raise UnknownNameError("strategy", section, STRATEGY_NAMES, place=scenario.document.place((STRATEGY,)))
+    return SHORT_NAMES[section](gpus)
+
+
+def _with_preset(scenario: Scenario, section: StrategySpec) -> StrategySpec:
+    servers = section.parameter_server
+    if servers is None or servers.preset is None:
+        return section
+    if servers.preset not in PRESETS:
+        place = scenario.document.place((STRATEGY, "parameter_server", "preset"))
+        raise UnknownNameError("preset", servers.preset, PRESETS, place=place)
+    given = {key: getattr(servers, key) for key in servers.model_fields_set}
+    resolved = ParameterServerSpec(**PRESETS[servers.preset]).model_copy(update=given)
+    return section.model_copy(update={"parameter_server": resolved})
+
+
+def _note_preset(scenario: Scenario, choices: Choices) -> None:
+    section = scenario.spec.strategy
+    servers = None if isinstance(section, str) else section.parameter_server
+    if servers is not None and servers.preset is not None:
+        for key, value in PRESETS[servers.preset].items():
+            if key not in servers.model_fields_set:
+                choices.note(f"strategy.parameter_server.{key}", value, servers.preset)
+
+
+def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choices) -> Plans:
+    """Return the plans of the scenario for the first ``gpus`` GPUs of ``cluster``.
+
+    Raises:
+        UnknownNameError: no such strategy or schedule.
+        InfeasibleError: degrees or servers that the cluster cannot have.
+    """
+    section = strategy_section(scenario, gpus)
+    _note_preset(scenario, choices)
+    if section.parameter_server is not None:
+        servers = _servers(scenario, section.parameter_server, cluster, gpus, choices)
+        return Plans(Mesh((("dp", gpus),)), parameter_server=servers)
+    if section.layer_placement is not None:
+        return _layer_placement(scenario, section, gpus, choices)
+    asked = section.mesh or MeshSpec(pp=1 if section.pipeline is None else gpus)
+    mesh = build_mesh(asked, gpus, scenario.document)
+    if section.mesh is not None and asked.dp is None:
+        choices.note("strategy.mesh.dp", mesh.size("dp"), f"what tp {asked.tp} x pp {asked.pp} leave of {gpus} GPUs")
+    deep = mesh.size("pp") > 1
+    pipeline = _pipeline(scenario, section.pipeline or PipelineSpec(), choices) if deep else ONE_STAGE
+    system = PYTORCH if section.mesh is None and section.pipeline is None else MEGATRON
+    data_parallel = _data_parallel(section.data_parallel, mesh, system, choices)
+    return Plans(mesh, pipeline, data_parallel, system=system, pipelined=deep)
+
+
+def _pipeline(scenario: Scenario, section: PipelineSpec, choices: Choices) -> PipelinePlan:
+    path = (STRATEGY, "pipeline")
+    with located(scenario.document, *path, "schedule"):
+        find_schedule(section.schedule)
+    interleaved = section.schedule == "interleaved_1f1b"
+    if not interleaved and (section.chunks or 1) > 1:
+        raise InfeasibleError(
+            f"{section.schedule} has one chunk on each stage, not {section.chunks}",
+            place=scenario.document.place((*path, "chunks")),
+            hint="schedule: interleaved_1f1b",
+        )
+    chunks = section.chunks or 1
+    if interleaved:
+        chunks = choices.given_or(section.chunks, "strategy.pipeline.chunks", 2, "the least that interleaves")
+    overlap = choices.given_or(
+        section.overlap_p2p,
+        "strategy.pipeline.overlap_p2p",
+        section.schedule != "1f1b",
+        f"{MEGATRON} waits for its sends in 1f1b alone",
+    )
+    return PipelinePlan(section.schedule, chunks, overlap, section.scatter_gather, section.balance)
+
+
+def _data_parallel(
+    section: DataParallelSpec | None, mesh: Mesh, system: str, choices: Choices
+) -> DataParallelPlan | None:
+    if mesh.size("dp") == 1:
+        return None
+    asked = section or DataParallelSpec()
+    pytorch = system == PYTORCH
+    path = "strategy.data_parallel"
+    overlap = choices.given_or(asked.overlap, f"{path}.overlap", pytorch, system)
+    if asked.bucket_cap is None and overlap:
+        choices.note(f"{path}.bucket_cap", "1 MiB first, then 25 MiB", PYTORCH)
+    return DataParallelPlan(
+        overlap=overlap,
+        bucket_cap_bytes=None if asked.bucket_cap is None else int(asked.bucket_cap),
+        first_iteration=asked.first_iteration,
+        gradient_as_bucket_view=choices.given_or(
+            asked.gradient_as_bucket_view, f"{path}.gradient_as_bucket_view", not pytorch, system
+        ),
+    )
+
+
+def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choices: Choices) -> Plans:
+    asked = section.layer_placement
+    assert asked is not None
+    path = (STRATEGY, "layer_placement")
+    if asked.stages is not None and asked.devices is not None and len(asked.stages) != asked.devices:
+        raise InfeasibleError(
+            f"{len(asked.stages)} stages do not go on {asked.devices} devices",
+            place=scenario.document.place((*path, "stages")),
+            hint="leave devices out: there is one stage a device",
+        )
+    devices = len(asked.stages) if asked.stages is not None else asked.devices
+    devices = choices.given_or(devices, "strategy.layer_placement.devices", gpus, "every GPU of the job")
+    if gpus % devices:
+        raise InfeasibleError(
+            f"models over {devices} devices do not fill the {gpus} GPUs",
+            place=scenario.document.place(path),
+            hint=f"gpus: {devices}, for one replica",
+        )
+    mesh = Mesh((("tp", 1), ("dp", gpus // devices), ("pp", devices)))
+    pipeline = PipelinePlan("gpipe", balance="flops" if asked.stages is None else asked.stages)
+    return Plans(mesh, pipeline, _data_parallel(section.data_parallel, mesh, PYTORCH, choices))
+
+
+def _servers(
+    scenario: Scenario, section: ParameterServerSpec, cluster: Cluster, gpus: int, choices: Choices
+) -> ParameterServerPlan:
+    dedicated, workers = server_nodes(cluster), worker_nodes(cluster, gpus)
+    path = "strategy.parameter_server"
+    location = choices.given_or(
+        section.location,
+        f"{path}.location",
+        "dedicated" if dedicated else "colocated",
+        "the cluster has server nodes" if dedicated else "the cluster has no server nodes",
+    )
+    nodes = dedicated if location == "dedicated" else workers
+    wanted = choices.given_or(section.servers, f"{path}.servers", len(nodes), f"one on each {location} node")
+    if wanted > len(nodes) or not nodes:
+        kind = "server nodes" if location == "dedicated" else "worker nodes"
+        raise InfeasibleError(
+            f"{wanted or 'dedicated'} servers need as many {kind}, and {cluster.name} has {len(nodes)}",
+            place=scenario.document.place((STRATEGY, "parameter_server")),
+            hint=f"cluster: {{name: {cluster.name}, servers: {{nodes: {wanted or 1}}}}}, or location: colocated",
+        )
+    return ParameterServerPlan(
+        nodes=tuple(nodes[:wanted]),
+        synchronous=section.consistency == "bsp",
+        placement=section.placement,
+        local_aggregation=section.local_aggregation,
+        overlap=section.overlap,
+    )

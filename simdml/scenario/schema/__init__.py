@@ -1,0 +1,1 @@
+"""The format of scenario files, one section a file; converted once by :mod:`simdml.scenario.building`."""

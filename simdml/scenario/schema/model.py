@@ -1,0 +1,37 @@
+"""The ``model`` section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from simdml.documents.quantities import Count, DocumentModel
+from simdml.scenario.schema.layers import LayerSpec
+from simdml.scenario.schema.names import offering
+from simdml.workload.catalog import available_models
+
+ModelName = Annotated[str, Field(json_schema_extra=offering(available_models()))]
+
+
+class ModelSpec(DocumentModel):
+    """A model by ``name``, from a Hugging Face ``config``, or as a list of ``layers``."""
+
+    name: ModelName | None = None
+    """A model of the catalog (simdml list models), or what to call the model of config or layers."""
+    config: str | None = None
+    """A Hugging Face config.json, relative to the scenario."""
+    layers: list[LayerSpec] | None = Field(default=None, min_length=1)
+    """Layers in forward order."""
+    sequence: Count | None = None
+    """Tokens of a sample; the model's own length by default."""
+    sample_unit: Literal["images", "sequences"] = "images"
+    """What a sample of a list of layers is."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelSpec:
+        if self.config is not None and self.layers is not None:
+            raise ValueError("a model has a config or layers, not both")
+        if self.config is None and self.layers is None and self.name is None:
+            raise ValueError("a model needs a name, a config or layers")
+        return self

@@ -1,0 +1,55 @@
+"""A whole scenario file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from simdml.documents.quantities import Count, CountOrZero, DocumentModel
+from simdml.resources import available
+from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
+from simdml.scenario.schema.model import ModelName, ModelSpec
+from simdml.scenario.schema.names import offering
+from simdml.scenario.schema.strategy import StrategyName, StrategySpec
+from simdml.scenario.schema.training import TrainingSpec
+
+ClusterName = Annotated[str, Field(json_schema_extra=offering(available("topologies")))]
+ClusterMapping = Annotated[
+    dict[str, Any],
+    Field(title="ClusterMapping", description="A cluster, or with name: changes to the cluster of that name."),
+]
+
+
+class SimulateSpec(DocumentModel):
+    """How the simulation runs."""
+
+    steps: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """Steps simulated, of which the last is reported; by default until they repeat, or 24 of each if asynchronous."""
+    seed: CountOrZero = 0
+    """Seed of everything random."""
+    fold: bool = True
+    """Whether equal ranks are simulated once; the result is the same."""
+
+
+class ScenarioSpec(DocumentModel):
+    """A training job on a cluster."""
+
+    description: str = ""
+    """One sentence about it."""
+    cluster: ClusterName | ClusterMapping
+    """A bundled cluster or a file by name, a mapping with name and changes, or a whole cluster."""
+    gpus: Count | None = None
+    """GPUs the job uses, from node 0 on; all by default."""
+    model: ModelName | ModelSpec
+    """What is trained."""
+    training: TrainingSpec
+    """What one step trains, and with which arithmetic."""
+    strategy: StrategyName | StrategySpec = "ddp"
+    """How the work is divided; PyTorch's DistributedDataParallel by default."""
+    profile: ProfileName | ProfileSpec | None = None
+    """Measured costs of the device; its default profile by default."""
+    communication: Literal["nccl", "gloo"] | CommunicationSpec = CommunicationSpec()
+    """The collective library."""
+    simulate: SimulateSpec = SimulateSpec()
+    """How the simulation runs."""

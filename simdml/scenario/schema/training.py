@@ -1,0 +1,45 @@
+"""The ``training`` section."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from simdml.documents.quantities import Count, DocumentModel
+
+PrecisionName = Literal["fp32", "tf32", "fp16", "bf16"]
+OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw"]
+
+
+class TrainingSpec(DocumentModel):
+    """What one step trains, and with which arithmetic."""
+
+    batch_per_gpu: Count | None = None
+    """Samples a step on each GPU, where every GPU holds a whole model (data parallel, parameter server)."""
+    global_batch: Count | None = None
+    """Samples a step over the whole job."""
+    microbatch: Count | None = None
+    """Samples in one forward and backward pass; by default all samples of a GPU, without a pipeline."""
+    sequence: Count | None = None
+    """Tokens of a sample; the model's own length by default."""
+    precision: PrecisionName = "fp32"
+    """Arithmetic and weights; fp32 is PyTorch's default, fp16 and bf16 keep fp32 master weights."""
+    optimizer: OptimizerName | None = None
+    """The optimizer; by default adam for sequences (Megatron-LM) and sgd_momentum for images (torchvision)."""
+    recompute: Literal["none", "full"] = "none"
+    """Whether forward is run again in backward instead of keeping activations; none in PyTorch and Megatron-LM."""
+    gradients: Literal["fp32", "fp16", "bf16"] | None = None
+    """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
+    attention: Literal["unfused", "flash"] = "unfused"
+    """Attention as separate kernels that store the scores (Megatron-LM as published), or FlashAttention."""
+    kernels: Literal["fused", "eager"] | None = None
+    """Megatron-LM's fused kernels, or PyTorch eager's; by default fused where the strategy has a mesh or a pipeline."""
+
+    @model_validator(mode="after")
+    def _one_batch(self) -> TrainingSpec:
+        given = [key for key in ("batch_per_gpu", "global_batch") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "neither"
+            raise ValueError(f"training needs exactly one of batch_per_gpu and global_batch, found {found}")
+        return self
