@@ -1,0 +1,156 @@
+"""Pictures of a Result: where the step goes on every rank class, and a step as it passes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from simdml.errors import OutputError
+from simdml.reporting.gantt import SHORT, Lane, choose_lanes, draw_lanes, hidden_accounts, merge_blocks, spread
+from simdml.reporting.headline import alike, subject
+from simdml.reporting.palette import Style, is_dark, label_of, ordered, style_of
+from simdml.results.result import RankBreakdown, Result
+from simdml.results.timeline import WAITING, shown_window, timeline
+from simdml.results.trace import write_atomically
+from simdml.units import format_time
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CLASSES_SHOWN: Final = 16
+SUFFIXES: Final = (".png", ".svg", ".pdf")
+
+_STYLE: Final[dict[Any, Any]] = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.6,
+    "svg.hashsalt": "simdml",
+    "svg.fonttype": "none",
+}
+_WIDTH: Final = 10.0
+_ROW: Final = 0.32
+_LABELLED: Final = 0.05
+_SEEN: Final = 0.001
+
+
+def result_figure(result: Result) -> Figure:
+    """Return a figure with stacked bars of seconds by account, and the timeline of one step below."""
+    with rc_context(_STYLE):
+        classes = spread(alike(result.breakdowns), CLASSES_SHOWN)
+        begin, end = shown_window(result.recording)
+        lanes, length_s = choose_lanes(result, timeline(result)), end - begin
+        rows = [merge_blocks(lane.spans, SHORT * length_s) for lane in lanes]
+        heights = [0.5 + _ROW * len(classes), 0.7 + sum(_ROW * lane.height for lane in lanes)]
+        figure = Figure(figsize=(_WIDTH, sum(heights) + 1.1), layout="constrained")
+        bars, gantt = figure.subplots(2, 1, sharex=True, height_ratios=heights)
+        figure.suptitle(f"{result.name}: {format_time(result.step_time_s)} a step, {subject(result)}", fontsize=11)
+        scale, unit = _time_unit(result.step_time_s)
+        accounts = _draw_bars(bars, classes, scale)
+        accounts |= draw_lanes(gantt, lanes, rows, scale, length_s)
+        bars.set_title("Where the step goes")
+        gantt.set_title(_timeline_title(result, lanes))
+        gantt.set_xlabel(_time_label(unit, hidden_accounts(lanes, rows)))
+        bars.tick_params(axis="x", labelbottom=False)
+        _legend(figure, accounts)
+        return figure
+
+
+def save_figure(result: Result, path: str | os.PathLike[str]) -> None:
+    """Write :func:`result_figure` to ``path`` as its suffix says: .png, .svg or .pdf; equal results, equal bytes.
+
+    Raises:
+        OutputError: for another suffix, or if the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix not in SUFFIXES:
+        raise OutputError(f'cannot draw "{target}": use a name that ends with {", ".join(SUFFIXES)}')
+    write_atomically(target, figure_bytes(result, target.suffix.removeprefix(".")))
+
+
+def figure_bytes(result: Result, kind: str) -> bytes:
+    """Return the figure as ``png``, ``svg`` or ``pdf``, without when and with what it was drawn."""
+    nothing = {
+        "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        "pdf": dict.fromkeys(("Creator", "CreationDate", "Producer")),
+        "png": {"Software": None},
+    }
+    buffer = io.BytesIO()
+    with rc_context(_STYLE):
+        result_figure(result).savefig(buffer, format=kind, dpi=150, metadata=nothing[kind])
+    return buffer.getvalue()
+
+
+def _draw_bars(axes: Axes, classes: Sequence[RankBreakdown], scale: float) -> set[str]:
+    seen: set[str] = set()
+    for row, breakdown in enumerate(classes):
+        left, total = 0.0, sum(breakdown.seconds.values())
+        for name in ordered(breakdown.seconds):
+            width, style = breakdown.seconds[name] * scale, style_of(name)
+            look: dict[str, Any] = {"color": style.color, "hatch": style.hatch, "edgecolor": "white", "linewidth": 0.5}
+            axes.barh(row, width, left=left, height=0.74, **look)
+            fraction = breakdown.seconds[name] / total
+            if fraction > _LABELLED:
+                _write_share(axes, left + width / 2, row, fraction, style)
+            if fraction > _SEEN:
+                seen.add(name)
+            left += width
+    axes.set_yticks(range(len(classes)), [_class_label(breakdown, len(classes)) for breakdown in classes])
+    axes.set_ylim(len(classes) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    return seen
+
+
+def _write_share(axes: Axes, x: float, y: float, fraction: float, style: Style) -> None:
+    color = "white" if is_dark(style.color) else "black"
+    box = {"facecolor": style.color, "edgecolor": "none", "pad": 1.0}
+    text = f"{100 * fraction:.0f} %"
+    axes.text(x, y, text, color=color, fontsize=8.0, ha="center", va="center_baseline", bbox=box)
+
+
+def _class_label(breakdown: RankBreakdown, num_classes: int) -> str:
+    if breakdown.num_ranks == 1:
+        return f"{breakdown.rank_class} (rank {breakdown.representative})"
+    if num_classes == 1:
+        return f"each of {breakdown.num_ranks:,} ranks"
+    return f"{breakdown.rank_class} ({breakdown.num_ranks:,} ranks)"
+
+
+def _timeline_title(result: Result, lanes: Sequence[Lane]) -> str:
+    if result.recording.asynchronous:
+        return f"The last step of rank {result.breakdowns[0].representative}, which ended last"
+    shown, kinds = {lane.rank for lane in lanes if lane.rank >= 0}, len(alike(result.breakdowns))
+    if len(shown) < kinds:
+        return f"One step of {len(shown)} of {kinds} kinds of rank"
+    return "One step of one of them" if kinds == 1 and result.num_gpus > 1 else "One step"
+
+
+def _time_label(unit: str, hidden: Sequence[str]) -> str:
+    names = ", ".join(label_of(name) for name in hidden)
+    return f"time ({unit})" + (f"; drawn with the computation around it: {names}" if names else "")
+
+
+def _legend(figure: Figure, accounts: Iterable[str]) -> None:
+    styles = {label_of(name): style_of(name) for name in ordered(accounts) if name != WAITING}
+    patches = [
+        Patch(facecolor=style.color, hatch=style.hatch, edgecolor="white", linewidth=0.4, label=label)
+        for label, style in styles.items()
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), frameon=False)
+
+
+def _time_unit(longest_s: float) -> tuple[float, str]:
+    for scale, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if longest_s * scale >= 2.0:
+            return scale, unit
+    return 1e6, "us"
