@@ -1,0 +1,1 @@
+"""A cluster of network namespaces on one Linux machine: real jobs run in it, and their predictions."""
