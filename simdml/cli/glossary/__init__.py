@@ -1,0 +1,1 @@
+"""Terms of the field, by theme: definition, formula, unit and source."""

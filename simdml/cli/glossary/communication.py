@@ -1,0 +1,152 @@
+"""Terms of networks and collectives."""
+
+from simdml.cli.glossary.term import Term
+
+NCCL = "NVIDIA/nccl, src/graph/tuning.cc"
+NCCL_TESTS = "NVIDIA/nccl-tests, doc/PERFORMANCE.md"
+
+TERMS = (
+    Term(
+        "all-reduce",
+        "Every rank ends with the sum of all ranks' buffers.",
+        "at least 2 (n-1)/n x S bytes leave every rank",
+        "B",
+        "Patarasuk and Yuan, JPDC 69(2), 2009",
+        ("allreduce",),
+    ),
+    Term(
+        "ring all-reduce",
+        "Parts of the buffer go round a ring twice: once to be summed, once to be handed out.",
+        "2 (n-1) x latency + 2 (n-1)/n x S / bandwidth",
+        "s",
+        "Patarasuk and Yuan, JPDC 69(2), 2009",
+        ("ring",),
+    ),
+    Term(
+        "tree",
+        "NCCL's all-reduce over two trees at once: sums go up and down, in steps that grow with the logarithm of the "
+        "ranks; faster than a ring for small buffers on many nodes.",
+        "about 2 log2(n) x latency + 2 S / bandwidth",
+        "s",
+        NCCL,
+        ("double tree",),
+    ),
+    Term(
+        "reduce-scatter",
+        "Every rank ends with the sum of one part of the buffer: the first half of a ring all-reduce.",
+        "(n-1)/n x S bytes leave every rank",
+        "B",
+        NCCL_TESTS,
+    ),
+    Term(
+        "all-gather",
+        "Every rank ends with everybody's part: the second half of a ring all-reduce.",
+        "(n-1)/n x S bytes leave every rank",
+        "B",
+        NCCL_TESTS,
+    ),
+    Term(
+        "all-to-all",
+        "Every rank sends a different part to every other one.",
+        "(n-1)/n x S bytes leave every rank",
+        "B",
+        NCCL_TESTS,
+    ),
+    Term("broadcast", "Every rank ends with the root's buffer.", "S bytes enter every other rank", "B", NCCL_TESTS),
+    Term(
+        "algorithm bandwidth",
+        "Size of a collective over its time, whatever had to be moved.",
+        "S / t",
+        "B/s",
+        NCCL_TESTS,
+        ("algbw",),
+    ),
+    Term(
+        "bus bandwidth",
+        "Algorithm bandwidth times a factor that makes it comparable with the speed of the hardware whatever the "
+        "number of ranks.",
+        "S / t x 2 (n-1)/n for all-reduce; (n-1)/n for all-gather and reduce-scatter; 1 for broadcast",
+        "B/s",
+        NCCL_TESTS,
+        ("busbw",),
+    ),
+    Term(
+        "LL",
+        "NCCL's low-latency protocol: 4 bytes of flag with every 4 of data, so nothing waits for a fence; half the "
+        "bandwidth.",
+        source=NCCL,
+    ),
+    Term(
+        "LL128",
+        "NCCL's protocol of 128-byte lines with 8 bytes of flag: low latency at 120/128 of the bandwidth, where "
+        "128-byte stores are not torn (NVLink).",
+        source=NCCL,
+    ),
+    Term("Simple", "NCCL's protocol of large chunks and fences: highest bandwidth, highest latency.", source=NCCL),
+    Term(
+        "NVLS",
+        "NVLink SHARP: the NVSwitch sums, so every GPU sends and receives its buffer once.",
+        "S bytes leave every rank, instead of 2 (n-1)/n x S",
+        "B",
+        NCCL,
+        ("NVLink SHARP",),
+    ),
+    Term(
+        "NVLink", "NVIDIA's links between GPUs, directly or through NVSwitch.", unit="B/s", source="vendor datasheets"
+    ),
+    Term("NVSwitch", "A switch that joins all GPUs of a node by NVLink at full rate.", source="vendor datasheets"),
+    Term(
+        "cube mesh",
+        "Eight GPUs wired directly by NVLink, as in DGX-1: two fully connected fours and a link between each pair.",
+        source="NVIDIA DGX-1 with Tesla V100 system architecture, WP-08437",
+        aliases=("hybrid cube mesh",),
+    ),
+    Term(
+        "rail",
+        "The NICs of equal number in all nodes. On a rail-optimised network each rail has its own leaf switches.",
+        source="NVIDIA DGX SuperPOD reference architecture",
+        aliases=("rail-optimised",),
+    ),
+    Term(
+        "oversubscription",
+        "Bandwidth of the nodes below a switch over the bandwidth of its uplinks; 1 is full bisection.",
+        "bandwidth down / bandwidth up",
+        source="Al-Fares et al., SIGCOMM 2008",
+    ),
+    Term(
+        "bisection",
+        "Bandwidth from one half of the cluster to the other, in one direction.",
+        unit="B/s",
+        source="simdml, cluster/describe.py",
+    ),
+    Term(
+        "max-min fairness",
+        "Transfers that share links get rates such that none can be raised without lowering one that is no faster: "
+        "each has a full link on which it is among the fastest.",
+        "water-filling: raise all rates together, freeze those on a link that fills",
+        "B/s",
+        "Bertsekas and Gallager, Data Networks, 2nd ed., section 6.5.2",
+        ("max-min", "fair share"),
+    ),
+    Term(
+        "GPUDirect",
+        "The NIC reads and writes GPU memory itself instead of a copy in host memory.",
+        source="NVIDIA GPUDirect RDMA documentation",
+    ),
+    Term(
+        "gloo",
+        "A collective library over TCP between host memories; GPU tensors are copied to the host and back.",
+        "2 (n-1) x step + 2 (n-1)/n x S / connection + sums and copies",
+        "s",
+        "facebookincubator/gloo, gloo/allreduce.cc",
+    ),
+    Term(
+        "communication fit",
+        "Measured corrections to NCCL's own model: an overhead for each call, scales of latency and bandwidth, and a "
+        "ramp at middle sizes.",
+        "overhead + latency scale x L + w + sqrt(ramp x w), w = S / (B x bandwidth scale)",
+        "s",
+        "simdml, calibration/communication.py",
+        ("ramp",),
+    ),
+)

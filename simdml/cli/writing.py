@@ -1,0 +1,58 @@
+"""Results as files: written whole or not at all, with the same bytes for the same result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from simdml.errors import OutputError
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """Return JSON with sorted keys, and floats as the shortest text that reads back the same."""
+    return json.dumps(data, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``; raises OutputError."""
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``path`` and put it in its place when it is complete.
+
+    The file beside has the same suffixes. Raises OutputError where that cannot be done.
+    """
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        write(part)
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+        part = None
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}", hint=_hint(path)) from None
+    finally:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _hint(path: Path) -> str:
+    if path.is_dir():
+        return f"{path} is a folder: give a file name"
+    return "give a folder you can write to"

@@ -1,0 +1,45 @@
+"""Starting costs next to nothing: what each command may import, pinned on sys.modules of a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from simdml.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {"numpy", "pandas", "simpy", "matplotlib", "pydantic", "torch", "networkx", "scipy", "rich", "jinja2", "yaml"}
+print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def imported(*arguments):
+    ended = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    return set(ended.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "MFU"]])
+def test_help_imports_nothing_heavy(arguments):
+    assert imported(*arguments) == set()
+
+
+def test_run_imports_what_it_needs():
+    people = imported("run", "quickstart")
+    assert not people & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
+    assert imported("run", "quickstart", "--json") == {"numpy", "simpy", "pydantic", "yaml"}
+
+
+def test_check_imports_no_plotting():
+    assert not imported("check", "quickstart") & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
+
+
+def test_package_imports_nothing_heavy():
+    code = "import simdml, sys; print(simdml.__version__, 'numpy' in sys.modules, 'pydantic' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split()[1:] == ["False", "False"]
