@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from simdml.program.instructions import (
-    Activity,
     Collective,
     CollectiveKind,
-    Compute,
     Instruction,
     Record,
     Recv,
@@ -24,14 +22,14 @@ from simdml.program.instructions import (
 from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
 from simdml.strategies import tensor_parallel
-from simdml.strategies.gradient_sync import GROUP as DATA_PARALLEL
-from simdml.strategies.gradient_sync import GradientSync
-from simdml.strategies.job import DataParallelPlan, Job
+from simdml.strategies.data_parallel.ddp import GROUP as DATA_PARALLEL
+from simdml.strategies.data_parallel.kinds import make_replica
+from simdml.strategies.data_parallel.replica import Replica
+from simdml.strategies.job import Job
 from simdml.strategies.schedules import Action, find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.stages import cut
 from simdml.workload.model import Block, Model
-from simdml.workload.optimizer import optimizer_operators
 
 EMBEDDING = "embedding"
 """The group of the first and the last stage, which both hold a tied embedding (Megatron-LM)."""
@@ -81,23 +79,14 @@ class _StageProgram:
 
     def build(self) -> RankProgram:
         """Return the rank program, empty streams left out."""
-        sync = self._gradient_sync()
-        compute = list(self._steps(sync))
-        if sync is not None:
-            compute += sync.finish()
-        compute += [*self._tied_embedding(), self._optimizer(), StepEnd()]
+        replica = make_replica(self.job, self.code)
+        compute = [*replica.start(), *self._steps(replica), *replica.finish()]
+        compute += [*self._tied_embedding(), *replica.update(), StepEnd()]
         streams = [Stream("compute", tuple(compute))]
         streams += [Stream(name, tuple(sent)) for name, sent in self.sends.items() if sent]
-        if sync is not None and sync.stream:
-            streams.append(Stream("gradients", tuple(sync.stream)))
-        return RankProgram(f"stage {self.device}", tuple(streams))
+        return RankProgram(f"stage {self.device}", (*streams, *replica.streams()))
 
-    def _gradient_sync(self) -> GradientSync | None:
-        if self.job.mesh.size("dp") == 1:
-            return None
-        return GradientSync(self.job.data_parallel or DataParallelPlan(), self.job.training.gradient_bytes)
-
-    def _steps(self, sync: GradientSync | None) -> Iterator[Instruction]:
+    def _steps(self, replica: Replica) -> Iterator[Instruction]:
         schedule = find_schedule(self.job.pipeline.schedule)
         actions = schedule(
             self.device, self.job.mesh.size("pp"), self.job.training.num_microbatches, self.job.pipeline.chunks
@@ -106,23 +95,22 @@ class _StageProgram:
         for position, action in enumerate(actions):
             stage = action.chunk * self.job.mesh.size("pp") + self.device
             if action.phase == "F":
-                yield from self._forward(action, stage)
+                yield from self._forward(replica, action, stage)
             else:
-                final = sync if last_backward[action.chunk] == position else None
-                yield from self._backward(action, stage, final)
+                last = last_backward[action.chunk] == position
+                yield from self._backward(replica, action, stage, last=last)
 
-    def _forward(self, action: Action, stage: int) -> Iterator[Instruction]:
+    def _forward(self, replica: Replica, action: Action, stage: int) -> Iterator[Instruction]:
         if stage > 0:
             yield from self._receive("forward", stage, -1, self.stages[stage - 1])
-        yield from self.code[action.chunk].forward()
+        yield from replica.forward(action.chunk)
         if stage < len(self.stages) - 1:
             yield from self._send("forward", stage + 1, +1, self.stages[stage])
 
-    def _backward(self, action: Action, stage: int, sync: GradientSync | None) -> Iterator[Instruction]:
-        code = self.code[action.chunk]
+    def _backward(self, replica: Replica, action: Action, stage: int, *, last: bool) -> Iterator[Instruction]:
         if stage < len(self.stages) - 1:
             yield from self._receive("backward", stage, +1, self.stages[stage])
-        yield from sync.last_backward(code, f"chunk {action.chunk}") if sync is not None else code.backward()
+        yield from replica.backward(action.chunk, last=last)
         if stage > 0:
             yield from self._send("backward", stage - 1, -1, self.stages[stage - 1])
 
@@ -151,14 +139,6 @@ class _StageProgram:
             elements = self.model.tied_parameters // self.job.mesh.size("tp")
             payload = float(elements * self.job.training.gradient_bytes)
             yield Collective("tied embedding gradients", CollectiveKind.ALL_REDUCE, EMBEDDING, payload)
-
-    def _optimizer(self) -> Compute:
-        training = self.job.training
-        elements = sum(sum(code.gradients()) for code in self.code)
-        operators = optimizer_operators(
-            training.optimizer, elements, training.precision, fused=training.fused_optimizer
-        )
-        return Compute("optimizer", Activity.OPTIMIZER, tuple(operators))
 
 
 def _channel(way: str, stage: int) -> str:

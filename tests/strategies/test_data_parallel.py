@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from simdml.engine.simulator import simulate
 from simdml.program.instructions import Collective
 from simdml.strategies.compiler import compile_job
-from simdml.strategies.ddp import assign_buckets
+from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.job import DataParallelPlan
 
 # 12 x Linear(1024, 1024) with bias, fp32: gradients get ready last layer first, bias and weight of one together.

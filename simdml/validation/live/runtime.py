@@ -9,7 +9,7 @@ from typing import Final
 from simdml.program.instructions import Collective
 from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
-from simdml.strategies.gradient_sync import GROUP
+from simdml.strategies.data_parallel.ddp import GROUP, STREAM
 
 SECOND: Final = "dp, second thread"
 _REDUCTION: Final = 3
@@ -31,7 +31,7 @@ def two_at_a_time(program: Program) -> Program:
 
 def _split(rank_program: RankProgram) -> Iterator[Stream]:
     for stream in rank_program.streams:
-        if stream.name != "gradients":
+        if stream.name != STREAM:
             yield stream
             continue
         starts = range(0, len(stream.instructions), _REDUCTION)

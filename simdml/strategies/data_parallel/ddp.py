@@ -1,31 +1,39 @@
-"""How a stage's gradients meet those of the other replicas: all-reduced in buckets or in one piece."""
+"""PyTorch DistributedDataParallel: gradients all-reduced in buckets while backward goes on.
+
+Also Megatron-LM's, which reduces in one piece after backward unless told to overlap.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
-from simdml.strategies.ddp import assign_buckets
+from simdml.program.program import Stream
+from simdml.strategies.data_parallel.buckets import assign_buckets
+from simdml.strategies.data_parallel.replica import CommunicationStream, Replica
 from simdml.strategies.job import DataParallelPlan
-from simdml.strategies.stage_code import StageCode
 from simdml.workload.operators import Family, Operator, Phase, memory_bound
 
 GROUP = "dp"
+STREAM = "gradients"
 
 
 @dataclass(slots=True)
-class GradientSync:
-    """All-reduces of the gradients of one rank's chunks; ``stream`` collects what the communication stream does."""
+class DdpReplica(Replica):
+    """A rank whose gradients are all-reduced over ``dp``, those of every chunk once a step."""
 
     plan: DataParallelPlan
-    gradient_bytes: int
-    stream: list[Instruction] = field(default_factory=list)
+    reductions: CommunicationStream = field(default_factory=lambda: CommunicationStream(STREAM))
     _awaited: list[str] = field(default_factory=list)
 
-    def last_backward(self, code: StageCode, name: str) -> Iterator[Instruction]:
-        """Yield the backward after which the gradients of chunk ``name`` are complete, and start their reduction."""
-        gradients = [elements * self.gradient_bytes for elements in code.gradients()]
+    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+        """Yield a backward; the last one reduces."""
+        code, name = self.code[chunk], f"chunk {chunk}"
+        if not last:
+            yield from code.backward()
+            return
+        gradients = [elements * self.job.training.gradient_bytes for elements in code.gradients()]
         if not self.plan.overlap:
             yield from code.backward()
             yield Record(f"gradients of {name}")
@@ -52,12 +60,13 @@ class GradientSync:
         for event in self._awaited:
             yield Wait(f"{event} reduced")
 
+    def streams(self) -> Iterable[Stream]:
+        """Return the stream of the reductions."""
+        return self.reductions.stream()
+
     def _reduce(self, event: str, payload_bytes: int) -> None:
-        self.stream += [
-            Wait(event),
-            Collective(event, CollectiveKind.ALL_REDUCE, GROUP, float(payload_bytes)),
-            Record(f"{event} reduced"),
-        ]
+        collective = Collective(event, CollectiveKind.ALL_REDUCE, GROUP, float(payload_bytes))
+        self.reductions.run(collective, after=(event,), done=f"{event} reduced")
         self._awaited.append(event)
 
 
