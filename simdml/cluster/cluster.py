@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simdml.cluster.device import Device
 from simdml.cluster.endpoint import Endpoint
 from simdml.cluster.links import LinkTable
@@ -81,6 +84,12 @@ class Layout:
             raise TopologyError(f"there is no GPU {gpu}: the cluster has {self.num_gpus}, from 0")
         return self._gpu_groups[bisect_right(self._first_gpus, gpu) - 1]
 
+    def device_kinds(self, gpus: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return numbers that are equal for GPUs of one device type."""
+        names = [group.template.device.name if group.template.device else "" for group in self._gpu_groups]
+        kinds = np.array([names.index(name) for name in names], dtype=np.int64)
+        return kinds[np.searchsorted(self._first_gpus, gpus, side="right") - 1]
+
     def locate(self, gpu: int) -> tuple[NodeGroup, int, int]:
         """Return the group, node and local index of ``gpu``."""
         group = self.group_of_gpu(gpu)
@@ -125,6 +134,10 @@ class Cluster:
         device = self._layout.group_of_gpu(gpu).template.device
         assert device is not None
         return device
+
+    def device_kinds(self, gpus: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return numbers that are equal for GPUs of one device type."""
+        return self._layout.device_kinds(gpus)
 
     def node_of(self, gpu: int) -> int:
         """Return the node of ``gpu``; raises TopologyError where there is none."""

@@ -28,8 +28,17 @@ class Network(Protocol):
         ...
 
     @property
-    def full_bisection(self) -> bool:
-        """Whether its links carry all that the NICs below them can send, and so never limit a transfer."""
+    def spare_kinds(self) -> frozenset[str]:
+        """Kinds of links that carry all that the NICs below them can send, and so never limit a transfer."""
+        ...
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """How many consecutive nodes are below a switch, level by level; their links have ids by formula."""
+        ...
+
+    def formula(self, link: int) -> tuple[int, int, int]:
+        """Return divisor, stride and offset: the link is ``offset + stride * (node // divisor)`` for nodes below it."""
         ...
 
     def attachment(self, port: Port) -> str:
@@ -58,7 +67,12 @@ class SingleSwitch:
     """One switch that never limits."""
 
     by_rail: bool = False
-    full_bisection: bool = True
+    spare_kinds: frozenset[str] = frozenset()
+    divisors: tuple[int, ...] = ()
+
+    def formula(self, link: int) -> tuple[int, int, int]:
+        """Raise IndexError: there are no links."""
+        raise IndexError(link)
 
     def attachment(self, port: Port) -> str:
         """Return the switch."""
@@ -99,7 +113,19 @@ class FatTree:
     leaf_bytes_per_s: tuple[float, ...]
     pod_bytes_per_s: tuple[float, ...]
     hop_latency_s: float
-    full_bisection: bool = False
+    spare_kinds: frozenset[str] = frozenset()
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """Nodes below a leaf and, with pods, below a pod."""
+        return (self.nodes_per_leaf, self.nodes_per_pod) if self.nodes_per_pod else (self.nodes_per_leaf,)
+
+    def formula(self, link: int) -> tuple[int, int, int]:
+        """Return divisor, stride and offset of a leaf's or pod's link."""
+        leaves = 2 * len(self.leaf_bytes_per_s)
+        if link >= leaves:
+            return self.nodes_per_pod, 2, leaves + (link - leaves) % 2
+        return self.nodes_per_leaf, 2 * self.rails, link % (2 * self.rails)
 
     def leaf(self, port: Port) -> int:
         """Return the leaf that the NIC is connected to."""
@@ -187,7 +213,9 @@ def build_fat_tree(
         leaf_bytes_per_s=tuple(leaves),
         pod_bytes_per_s=tuple(pods),
         hop_latency_s=hop_latency_s,
-        full_bisection=oversubscription <= 1.0 and core_oversubscription <= 1.0,
+        spare_kinds=frozenset(
+            kind for kind, ratio in (("leaf", oversubscription), ("spine", core_oversubscription)) if ratio <= 1.0
+        ),
     )
 
 

@@ -1,12 +1,20 @@
-"""Every transfer a program makes on a cluster, priced: who takes part and which links it loads."""
+"""Every transfer a program makes on a cluster, priced: who takes part and which links it loads.
+
+Transfers of one instruction differ only in where their members are, and members placed alike have plans that are alike
+link by link. So a plan is made once for each way of being placed, and the links of all the others follow by arithmetic.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simdml.cluster.cluster import Cluster
-from simdml.cluster.endpoint import gpu, host
+from simdml.cluster.endpoint import Endpoint, gpu, host
+from simdml.cluster.relocation import relocation_of
 from simdml.costs.collectives.plan import TransferPlan
 from simdml.costs.model import CostModel
 from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Pull, Push, Send
@@ -14,71 +22,73 @@ from simdml.program.program import Program, RankProgram
 
 COMMUNICATION = (Collective, Send, HostCopy, Push, Pull)
 Communication = Collective | Send | HostCopy | Push | Pull
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class FlowInstance:
-    """One transfer: ``members`` are ranks in role order, ``signature`` says which instruction it comes from."""
+class Alike:
+    """Transfers placed alike: rows of a family, the links of each as rows, and the weights that all have."""
 
-    signature: int
-    members: tuple[int, ...]
-    ordered: bool
-    plan: TransferPlan
+    rows: Integers
+    links: Integers
+    weights: tuple[float, ...]
 
 
-class Limiting:
-    """Leaves links that can never limit a transfer out of plans.
+@dataclass(slots=True)
+class Family:
+    """Transfers with the same members on the same links, numbered from ``first``; instructions may share one.
 
-    The switch levels of a network of full bisection carry all that the NICs below them can send, and traffic is assumed
-    to be sprayed evenly over them, so a NIC is always full first. Leaving them out changes no rate, and lets ranks that
-    differ only in the switches between them be of one class.
+    ``members`` has a row a transfer, in role order if ``ordered``. ``alike_of_row`` says to which of ``alike`` a row
+    belongs; ``prices`` has latency and rate by instruction signature, for each of ``alike``.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        network = getattr(cluster, "network", None)
-        self._links = cluster.links if network is not None and network.full_bisection else None
-        self._spare: dict[int, bool] = {}
-
-    def of(self, plan: TransferPlan) -> TransferPlan:
-        """Return ``plan`` on the links that may limit it."""
-        if self._links is None:
-            return plan
-        kept = [(link, w) for link, w in zip(plan.links, plan.weights, strict=True) if not self._is_spare(link)]
-        if len(kept) == len(plan.links):
-            return plan
-        return replace(plan, links=tuple(link for link, _ in kept), weights=tuple(w for _, w in kept))
-
-    def _is_spare(self, link: int) -> bool:
-        found = self._spare.get(link)
-        if found is None:
-            assert self._links is not None
-            found = self._spare[link] = self._links.kind(link) in {"leaf", "spine"}
-        return found
+    first: int
+    members: Integers
+    ordered: bool
+    alike: tuple[Alike, ...]
+    alike_of_row: Integers
+    of_rank: Integers
+    prices: dict[int, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class FlowTable:
-    """Flow instances and, for each (instruction signature, rank), the instance the rank issues."""
+    """Families of transfers, and the family of every instruction signature."""
 
-    instances: list[FlowInstance] = field(default_factory=list)
-    of_rank: dict[tuple[int, int], int] = field(default_factory=dict)
+    families: list[Family] = field(default_factory=list)
+    family_of_signature: list[int] = field(default_factory=list)
     signatures: dict[tuple[object, ...], int] = field(default_factory=dict)
-
-    def add(self, instance: FlowInstance, issuers: tuple[int, ...]) -> None:
-        """Register an instance issued by the ranks ``issuers``."""
-        for rank in issuers:
-            self.of_rank[instance.signature, rank] = len(self.instances)
-        self.instances.append(instance)
+    num_flows: int = 0
 
     def find(self, instruction: Communication, rank: int) -> int:
-        """Return the index of the flow that ``rank`` issues with ``instruction``."""
-        return self.of_rank[self.signatures[signature(instruction)], rank]
+        """Return the number of the transfer that ``rank`` takes part in with ``instruction``."""
+        family = self.families[self.family_of_signature[self.signatures[signature(instruction)]]]
+        return family.first + int(family.of_rank[rank])
+
+    def members(self, instruction: Communication, rank: int) -> tuple[int, ...]:
+        """Return who takes part in the transfer that ``rank`` issues with ``instruction``."""
+        family = self.families[self.family_of_signature[self.signatures[signature(instruction)]]]
+        return tuple(family.members[family.of_rank[rank]].tolist())
+
+    def price(self, instruction: Communication, rank: int) -> tuple[float, float]:
+        """Return latency (s) and highest rate (bytes/s) of the transfer that ``rank`` issues with ``instruction``."""
+        number = self.signatures[signature(instruction)]
+        family = self.families[self.family_of_signature[number]]
+        return family.prices[number][int(family.alike_of_row[family.of_rank[rank]])]
+
+    def loads(self, instruction: Communication, rank: int) -> dict[int, float]:
+        """Return the bytes per payload byte on every link of the transfer that ``rank`` issues."""
+        family = self.families[self.family_of_signature[self.signatures[signature(instruction)]]]
+        row = int(family.of_rank[rank])
+        alike = family.alike[int(family.alike_of_row[row])]
+        links = alike.links[int(np.flatnonzero(alike.rows == row)[0])]
+        return dict(zip(links.tolist(), alike.weights, strict=True))
 
 
 def communications(rank_program: RankProgram) -> Iterator[Communication]:
     """Yield the transfers of a rank class, each object once."""
     for stream in rank_program.streams:
-        for instruction in {id(i): i for i in stream.instructions}.values():
+        for instruction, _ in stream.counts:
             if isinstance(instruction, COMMUNICATION):
                 yield instruction
 
@@ -99,61 +109,156 @@ def signature(instruction: Communication) -> tuple[object, ...]:
 
 
 def flow_table(program: Program, cluster: Cluster, costs: CostModel) -> FlowTable:
-    """Return every flow of one step of ``program``."""
-    table = FlowTable()
-    limiting = Limiting(cluster)
+    """Return every transfer of one step of ``program``."""
     issuers: dict[tuple[object, ...], tuple[Communication, list[int]]] = {}
-    ranks_of_class: list[list[int]] = [[] for _ in program.classes]
-    for rank, index in enumerate(program.class_of_rank):
-        ranks_of_class[index].append(rank)
-    for rank_program, ranks in zip(program.classes, ranks_of_class, strict=True):
+    for index, rank_program in enumerate(program.classes):
         distinct = {signature(instruction): instruction for instruction in communications(rank_program)}
         for key, instruction in distinct.items():
-            issuers.setdefault(key, (instruction, []))[1].extend(ranks)
-    for key, (instruction, ranks) in issuers.items():
-        number = table.signatures[key] = len(table.signatures)
-        for instance, who in _instances(number, instruction, sorted(ranks), program, cluster, costs):
-            table.add(replace(instance, plan=limiting.of(instance.plan)), who)
-    return table
+            issuers.setdefault(key, (instruction, []))[1].append(index)
+    table = _TableBuilder(program, cluster, costs)
+    for key, (instruction, classes) in issuers.items():
+        table.add(key, instruction, classes)
+    return table.made
 
 
-def _instances(
-    number: int,
-    instruction: Communication,
-    ranks: list[int],
-    program: Program,
-    cluster: Cluster,
-    costs: CostModel,
-) -> Iterator[tuple[FlowInstance, tuple[int, ...]]]:
-    if isinstance(instruction, Collective):
-        yield from _collective_instances(number, instruction, ranks, program, costs)
-        return
-    for rank in ranks:
-        here = program.device(rank)
-        members: tuple[int, ...] = (rank,)
-        if isinstance(instruction, Send):
-            peer = program.mesh.neighbour(rank, instruction.axis, instruction.offset)
-            members = (rank, peer)
-            plan = costs.collectives.plan(
-                CollectiveKind.SEND_RECV, (here, program.device(peer)), instruction.payload_bytes
-            )
+class _TableBuilder:
+    def __init__(self, program: Program, cluster: Cluster, costs: CostModel) -> None:
+        self.program = program
+        self.cluster = cluster
+        self.costs = costs
+        self.made = FlowTable()
+        self.relocation = relocation_of(cluster)
+        self.class_of_rank = np.array(program.class_of_rank, dtype=np.int64)
+        self.devices = program.devices()
+        self.members: dict[tuple[object, ...], _Places] = {}
+        self.families: dict[tuple[object, ...], int] = {}
+        network = getattr(cluster, "network", None)
+        self.spare: frozenset[str] = network.spare_kinds if network is not None else frozenset()
+
+    def add(self, key: tuple[object, ...], instruction: Communication, classes: list[int]) -> None:
+        """Add the transfers of ``instruction``, which rank classes ``classes`` issue."""
+        number = self.made.signatures[key] = len(self.made.signatures)
+        who, places = self._places(instruction, tuple(classes))
+        plans = [self._limiting(self._plan(instruction, places.members[row])) for row in places.first_rows]
+        loads = tuple((plan.links, plan.weights) for plan in plans)
+        index = self.families.get((who, loads))
+        if index is None:
+            index = self.families[who, loads] = len(self.made.families)
+            self.made.families.append(self._family(places, loads))
+        self.made.family_of_signature.append(index)
+        prices = tuple((plan.latency_s, plan.rate_bytes_per_s) for plan in plans)
+        self.made.families[index].prices[number] = prices
+
+    def _family(self, places: _Places, loads: tuple[tuple[tuple[int, ...], tuple[float, ...]], ...]) -> Family:
+        first = self.made.num_flows
+        self.made.num_flows += len(places.members)
+        alike = []
+        for number, (links, weights) in enumerate(loads):
+            rows = np.flatnonzero(places.alike_of_row == number)
+            alike.append(Alike(rows, self._relocated(places, rows, links), weights))
+        of_rank = np.full(self.program.mesh.num_ranks, -1, dtype=np.int64)
+        issuing = places.members[:, :1] if places.ordered else places.members
+        of_rank[issuing] = np.arange(len(issuing))[:, np.newaxis]
+        return Family(first, places.members, places.ordered, tuple(alike), places.alike_of_row, of_rank)
+
+    def _relocated(self, places: _Places, rows: Integers, links: tuple[int, ...]) -> Integers:
+        if len(rows) == 1 or not links:
+            return np.array(links, dtype=np.int64).reshape(1, -1).repeat(len(rows), axis=0)
+        assert self.relocation is not None
+        return self.relocation.relative(links, places.nodes[rows[0]].tolist()).of(places.nodes[rows])
+
+    def _places(self, instruction: Communication, classes: tuple[int, ...]) -> tuple[tuple[object, ...], _Places]:
+        match instruction:
+            case Collective():
+                who: tuple[object, ...] = ("collective", instruction.group, classes)
+            case Send():
+                who = ("send", instruction.axis, instruction.offset, classes)
+            case Push() | Pull():
+                who = ("server", self.program.servers[instruction.server].node, classes)
+            case HostCopy():
+                who = ("host", classes)
+        if who not in self.members:
+            self.members[who] = self._placed(instruction, np.isin(self.class_of_rank, classes))
+        return who, self.members[who]
+
+    def _placed(self, instruction: Communication, issues: NDArray[np.bool_]) -> _Places:
+        mesh = self.program.mesh
+        if isinstance(instruction, Collective):
+            group = next(group for group in self.program.groups if group.name == instruction.group)
+            members = group.members(mesh)
+            members = members[issues[members[:, 0]]]
         else:
-            near, far = host(cluster.node_of(here)), gpu(here)
-            if isinstance(instruction, Push | Pull):
-                far = host(program.servers[instruction.server].node)
-            outward = isinstance(instruction, Push) or (isinstance(instruction, HostCopy) and not instruction.to_host)
-            plan = costs.messages.plan(near, far) if outward else costs.messages.plan(far, near)
-        yield FlowInstance(number, members, True, plan), (rank,)
+            members = np.flatnonzero(issues).reshape(-1, 1)
+            if isinstance(instruction, Send):
+                peers = mesh.neighbours(members, instruction.axis, instruction.offset)
+                members = np.concatenate([members, peers], axis=1)
+        ordered = not isinstance(instruction, Collective)
+        if self.relocation is None:
+            return _Places(members, ordered, members, np.arange(len(members)), range(len(members)))
+        nodes, local = self.relocation.locate(self.devices[members])
+        if isinstance(instruction, Push | Pull):
+            server = np.full_like(nodes, self.program.servers[instruction.server].node)
+            nodes = np.concatenate([nodes, server], axis=1)
+        alike_of_row, first_rows = _equal_rows(np.concatenate([local, self.relocation.likeness(nodes)], axis=1))
+        return _Places(members, ordered, nodes, alike_of_row, first_rows)
+
+    def _plan(self, instruction: Communication, members: Integers) -> TransferPlan:
+        devices = tuple(self.devices[members].tolist())
+        if isinstance(instruction, Collective):
+            model = self.costs.transport(instruction.transport)
+            return model.plan(instruction.kind, devices, instruction.payload_bytes)
+        if isinstance(instruction, Send):
+            return self.costs.collectives.plan(CollectiveKind.SEND_RECV, devices, instruction.payload_bytes)
+        return self.costs.messages.plan(*self._ends(instruction, devices[0]))
+
+    def _ends(self, instruction: HostCopy | Push | Pull, device: int) -> tuple[Endpoint, Endpoint]:
+        """Return source and destination of what goes by way of the host."""
+        near, far = host(self.cluster.node_of(device)), gpu(device)
+        if isinstance(instruction, HostCopy):
+            return (far, near) if instruction.to_host else (near, far)
+        far = host(self.program.servers[instruction.server].node)
+        return (near, far) if isinstance(instruction, Push) else (far, near)
+
+    def _limiting(self, plan: TransferPlan) -> TransferPlan:
+        """Return ``plan`` without links that can never limit it.
+
+        Switch levels that are not oversubscribed carry all that the NICs below them can send, and traffic is assumed to
+        be sprayed evenly over them, so a NIC is always full first. Leaving them out changes no rate, and lets ranks
+        that differ only in the switches between them be of one class.
+        """
+        if not self.spare:
+            return plan
+        kind = self.cluster.links.kind
+        kept = [(link, w) for link, w in zip(plan.links, plan.weights, strict=True) if kind(link) not in self.spare]
+        if len(kept) == len(plan.links):
+            return plan
+        return replace(plan, links=tuple(link for link, _ in kept), weights=tuple(w for _, w in kept))
 
 
-def _collective_instances(
-    number: int, instruction: Collective, ranks: list[int], program: Program, costs: CostModel
-) -> Iterator[tuple[FlowInstance, tuple[int, ...]]]:
-    group = next(group for group in program.groups if group.name == instruction.group)
-    wanted = set(ranks)
-    model = costs.transport(instruction.transport)
-    for members in group.communicators(program.mesh):
-        if members[0] in wanted:
-            devices = tuple(program.device(rank) for rank in members)
-            plan = model.plan(instruction.kind, devices, instruction.payload_bytes)
-            yield FlowInstance(number, members, False, plan), members
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Members and nodes of transfers by row, which rows are placed alike, and the first row of each such set."""
+
+    members: Integers
+    ordered: bool
+    nodes: Integers
+    alike_of_row: Integers
+    first_rows: range | list[int]
+
+
+def _equal_rows(rows: Integers) -> tuple[Integers, list[int]]:
+    """Return for each row the number of the set of equal rows it is in, and each set's first row."""
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64), []
+    _, first, sets = np.unique(_row_hashes(rows), return_index=True, return_inverse=True)
+    if not np.array_equal(rows, rows[first][sets]):
+        _, first, sets = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return sets.reshape(-1).astype(np.int64), first.tolist()
+
+
+def _row_hashes(rows: Integers) -> NDArray[np.uint64]:
+    """Return equal numbers for equal rows; unequal rows share one only by accident."""
+    odd = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
+    with np.errstate(over="ignore"):
+        hashes: NDArray[np.uint64] = (rows.astype(np.uint64) * odd).sum(axis=1)
+    return hashes

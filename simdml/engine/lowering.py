@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
@@ -13,7 +14,7 @@ from simdml.engine import server as ps
 from simdml.engine.clock import quantize
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
-from simdml.engine.flows import COMMUNICATION, flow_table
+from simdml.engine.flows import COMMUNICATION, Communication, flow_table
 from simdml.engine.folding import Partition, fold
 from simdml.engine.network import Bundle, Flow, Network, transfer_s
 from simdml.engine.stream import Host, Operation, Stream
@@ -26,6 +27,7 @@ from simdml.program.instructions import (
     Push,
     Record,
     Recv,
+    Routine,
     Send,
     StepEnd,
     Wait,
@@ -73,11 +75,12 @@ def lower(
 class _Timed:
     """A run of kernels on a device fed by a host thread, as a max-plus map.
 
-    It ends ``segment.seconds`` after the stream is ready, and not before ``launched_s`` after the host reached it; the
-    host is done with it after ``host_s``. Seconds on the tick.
+    It ends ``seconds`` after the stream is ready, and not before ``launched_s`` after the host reached it; the host is
+    done with it after ``host_s``. Seconds on the tick.
     """
 
-    segment: Segment
+    meaning: Meaning
+    seconds: float
     launched_s: float = 0.0
     host_s: float = 0.0
 
@@ -86,16 +89,31 @@ class _Timed:
 class _Stretch:
     """Kernels and private collectives in a row, on their way to become one delay."""
 
-    segments: list[Segment] = field(default_factory=list)
+    parts: list[_Timed] = field(default_factory=list)
     duration: float = 0.0
     launched: float = 0.0
 
     def add(self, timed: _Timed, clock: float) -> float:
         """Append kernels whose launches begin ``clock`` seconds into the step; return the clock after them."""
-        self.launched = max(self.launched + timed.segment.seconds, clock + timed.launched_s)
-        self.duration += timed.segment.seconds
-        self.segments.append(timed.segment)
+        self.launched = max(self.launched + timed.seconds, clock + timed.launched_s)
+        self.duration += timed.seconds
+        self.parts.append(timed)
         return clock + timed.host_s
+
+    def joined(self, host_s: float) -> _Timed:
+        """Return the stretch as one, its host clock having begun at 0."""
+        return _Timed(self.meaning(), self.duration, self.launched, host_s)
+
+    def meaning(self) -> Meaning:
+        """Return what the stretch stands for: the very meaning of its only part, or that of all together."""
+        if len(self.parts) == 1:
+            return self.parts[0].meaning
+        segments = tuple(segment for part in self.parts for segment in part.meaning.segments)
+        return Meaning(f"{segments[0].label} .. {segments[-1].label}", Kind.BUSY, "", segments)
+
+    def delay(self) -> tuple[Operation, Meaning]:
+        """Return the stretch as an operation."""
+        return ops.Delay(self.duration, self.launched), self.meaning()
 
 
 class _Builder:
@@ -114,11 +132,11 @@ class _Builder:
         self.table = execution.table
         self.report_step = report_step
         self.coarsened = coarsened
-        self.bundles: dict[int, Bundle] = {}
+        self.bundles: dict[tuple[int, float], Bundle] = {}
         self.rendezvous: dict[tuple[str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
         self.timed: dict[tuple[int, str], _Timed] = {}
-        self.certain_s: dict[tuple[int, int], float | None] = {}
+        self.certain: dict[tuple[int, int], _Timed | None] = {}
         self.classes = self.partition.rank_class.tolist()
         self.flow_classes = self.partition.flow_class.tolist()
         self.private_links = self._private_links() if coarsened else frozenset()
@@ -144,30 +162,54 @@ class _Builder:
         waits: dict[str, ops.Wait] = {}
         clock = 0.0
         stretch: _Stretch | None = None
-        for instruction in instructions:
-            if isinstance(instruction, Compute):
-                timed = self._time(instruction, rank)
+        for instruction in self._merged(instructions, rank):
+            timed = self._certain(instruction, rank)
+            if timed is not None:
                 stretch = stretch or _Stretch()
                 clock = stretch.add(timed, clock)
-            elif (seconds := self._private_seconds(instruction, rank)) is not None:
-                assert isinstance(instruction, Collective)
-                stretch = stretch or _Stretch()
-                segment = Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds)
-                clock = stretch.add(_Timed(segment), clock)
-            else:
-                if stretch:
-                    lowered.append(_delay(stretch))
-                    stretch = None
-                lowered.append(self._operation(instruction, rank, events, waits))
-                continue
-            if not self.coarsened:
-                lowered.append(_delay(stretch))
+                if self.coarsened:
+                    continue
+            if stretch:
+                lowered.append(stretch.delay())
                 stretch = None
+            if timed is None:
+                lowered.append(self._operation(instruction, rank, events, waits))
         if stretch:
-            lowered.append(_delay(stretch))
+            lowered.append(stretch.delay())
         return lowered
 
-    def _time(self, instruction: Compute, rank: int) -> _Timed:
+    def _merged(self, instructions: tuple[Instruction, ...], rank: int) -> Iterator[Instruction]:
+        """Yield instructions with every routine written out that does not become one delay."""
+        for instruction in instructions:
+            if isinstance(instruction, Routine) and self._certain(instruction, rank) is None:
+                yield from instruction.instructions
+            else:
+                yield instruction
+
+    def _certain(self, instruction: Instruction, rank: int) -> _Timed | None:
+        """Return what ``instruction`` takes if nothing outside its stream can interfere with it."""
+        if isinstance(instruction, Compute):
+            return self._kernels(instruction, rank)
+        if not self.coarsened or not isinstance(instruction, Collective | Routine):
+            return None
+        key = (id(instruction), rank)
+        if key not in self.certain:
+            if isinstance(instruction, Routine):
+                self.certain[key] = self._routine(instruction, rank)
+            else:
+                self.certain[key] = self._private_collective(instruction, rank)
+        return self.certain[key]
+
+    def _routine(self, routine: Routine, rank: int) -> _Timed | None:
+        stretch, clock = _Stretch(launched=-inf), 0.0
+        for instruction in routine.instructions:
+            timed = self._certain(instruction, rank)
+            if timed is None:
+                return None
+            clock = stretch.add(timed, clock)
+        return stretch.joined(clock)
+
+    def _kernels(self, instruction: Compute, rank: int) -> _Timed:
         device = self.execution.cluster.device(self.program.device(rank)).name
         found = self.timed.get((id(instruction), device))
         if found is None:
@@ -178,8 +220,8 @@ class _Builder:
                 launching += quantize(operator.launches * self.costs.host_launch_s)
                 launched = max(launched, launching) + kernel
                 seconds += kernel
-            segment = Segment(instruction.label, Kind.BUSY, instruction.activity, seconds)
-            found = self.timed[id(instruction), device] = _Timed(segment, launched, launching)
+            found = _timed(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
+            self.timed[id(instruction), device] = found
         return found
 
     def _private_links(self) -> frozenset[int]:
@@ -187,43 +229,38 @@ class _Builder:
         users: dict[int, set[tuple[int, int]]] = defaultdict(set)
         for rank in self.partition.representatives:
             for number, stream in enumerate(self.program.classes[self.program.class_of_rank[rank]].streams):
-                for instruction in {id(i): i for i in stream.instructions}.values():
+                for instruction, _ in stream.counts:
                     if isinstance(instruction, COMMUNICATION):
                         flow = self.flow_classes[self.table.find(instruction, rank)]
                         for link in self.partition.weights[flow]:
                             users[link].add((rank, number))
         return frozenset(link for link, who in users.items() if len(who) == 1)
 
-    def _private_seconds(self, instruction: Instruction, rank: int) -> float | None:
-        """Return the certain duration of a collective of one rank class on links nobody else uses."""
-        if not self.coarsened or not isinstance(instruction, Collective):
+    def _private_collective(self, instruction: Collective, rank: int) -> _Timed | None:
+        """Return what a collective takes whose members are of one rank class, on links nobody else uses."""
+        flow = self.flow_classes[self.table.find(instruction, rank)]
+        latency, cap = self.table.price(instruction, rank)
+        alone = self._classes_of(instruction, rank)
+        if len(alone) > 1 or any(link not in self.private_links for link in self.partition.weights[flow]):
             return None
-        key = (id(instruction), rank)
-        if key not in self.certain_s:
-            self.certain_s[key] = self._certain_seconds(instruction, rank)
-        return self.certain_s[key]
-
-    def _certain_seconds(self, instruction: Collective, rank: int) -> float | None:
-        found = self.table.find(instruction, rank)
-        flow = self.flow_classes[found]
-        instance = self.table.instances[found]
-        alone = len({self.classes[member] for member in instance.members}) == 1
-        if not alone or any(link not in self.private_links for link in self.partition.weights[flow]):
-            return None
-        bundle = self._bundle(flow)
+        bundle = self._bundle(flow, cap)
         rate = min(
             [bundle.cap]
             + [self.execution.network.capacities[k] / w for k, w in zip(bundle.links, bundle.weights, strict=True)]
         )
-        return quantize(instance.plan.latency_s) + transfer_s(instruction.payload_bytes, rate)
+        seconds = quantize(latency) + transfer_s(instruction.payload_bytes, rate)
+        return _timed(Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds))
 
-    def _bundle(self, flow_class: int) -> Bundle:
-        found = self.bundles.get(flow_class)
+    def _classes_of(self, instruction: Communication, rank: int) -> tuple[int, ...]:
+        """Return the rank classes that take part in the transfer ``rank`` issues with ``instruction``."""
+        return tuple(sorted({self.classes[member] for member in self.table.members(instruction, rank)}))
+
+    def _bundle(self, flow_class: int, cap: float) -> Bundle:
+        found = self.bundles.get((flow_class, cap))
         if found is None:
             weights = self.partition.weights[flow_class]
-            plan = self.table.instances[self.partition.flow_representatives[flow_class]].plan
-            flow = Flow(tuple(weights), tuple(weights.values()), plan.rate_bytes_per_s)
-            found = self.bundles[flow_class] = self.execution.network.bundle(flow)
+            flow = Flow(tuple(weights), tuple(weights.values()), cap)
+            found = self.bundles[flow_class, cap] = self.execution.network.bundle(flow)
         return found
 
     def _operation(
@@ -246,23 +283,22 @@ class _Builder:
 
     def _transfer(self, instruction: Instruction, rank: int) -> tuple[Operation, Meaning]:
         assert isinstance(instruction, COMMUNICATION)
-        found = self.table.find(instruction, rank)
-        bundle = self._bundle(self.flow_classes[found])
-        instance = self.table.instances[found]
-        latency = quantize(instance.plan.latency_s)
+        latency, cap = self.table.price(instruction, rank)
+        bundle = self._bundle(self.flow_classes[self.table.find(instruction, rank)], cap)
+        latency = quantize(latency)
         network = self.execution.network
         payload = instruction.payload_bytes
         match instruction:
             case Collective():
                 account = instruction.group
-                classes = tuple(sorted({self.classes[member] for member in instance.members}))
+                classes = self._classes_of(instruction, rank)
                 meeting = self.rendezvous.setdefault(
                     (instruction.group, instruction.transport, classes), ops.Rendezvous(network, len(classes))
                 )
                 operation: Operation = ops.Collective(meeting, bundle, payload, latency)
             case Send():
                 account = instruction.axis
-                peer = instance.members[1]
+                peer = self.table.members(instruction, rank)[1]
                 channel = self.channels[self.classes[rank], self.classes[peer], instruction.channel]
                 operation = ops.Send(network, channel, bundle, payload, latency)
             case HostCopy():
@@ -292,7 +328,5 @@ class _Builder:
         )
 
 
-def _delay(stretch: _Stretch) -> tuple[Operation, Meaning]:
-    segments = tuple(stretch.segments)
-    label = segments[0].label if len(segments) == 1 else f"{segments[0].label} .. {segments[-1].label}"
-    return ops.Delay(stretch.duration, stretch.launched), Meaning(label, Kind.BUSY, "", segments)
+def _timed(segment: Segment, launched_s: float = 0.0, host_s: float = 0.0) -> _Timed:
+    return _Timed(Meaning(segment.label, Kind.BUSY, "", (segment,)), segment.seconds, launched_s, host_s)

@@ -108,6 +108,18 @@ class Pull:
     payload_bytes: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Routine:
+    """Kernels and collectives that always run together, as a micro-batch's forward; the same as writing them out.
+
+    Whatever reads a program works a routine out once, however often streams name it. Routines are compared by
+    identity.
+    """
+
+    label: str
+    instructions: tuple[Compute | Collective, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Record ``event`` when every earlier instruction of the stream is done."""
@@ -129,4 +141,4 @@ class StepEnd:
     synchronise: bool = True
 
 
-Instruction = Compute | Collective | Send | Recv | HostCopy | Push | Pull | Record | Wait | StepEnd
+Instruction = Compute | Collective | Routine | Send | Recv | HostCopy | Push | Pull | Record | Wait | StepEnd

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from math import prod
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 AXES: Final = ("tp", "cp", "ep", "dp_shard", "dp_replicate", "pp")
 """PyTorch's axis names in Megatron-LM's default rank order: tensor parallel fastest, pipeline slowest.
@@ -54,6 +56,11 @@ class Mesh:
         here = self.coordinate(rank, axis)
         return rank + ((here + offset) % self.sizes[axis] - here) * self.strides[axis]
 
+    def neighbours(self, ranks: NDArray[np.int64], axis: str, offset: int) -> NDArray[np.int64]:
+        """Return :meth:`neighbour` of every one of ``ranks``."""
+        here = ranks // self.strides[axis] % self.sizes[axis]
+        return ranks + ((here + offset) % self.sizes[axis] - here) * self.strides[axis]
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -69,18 +76,22 @@ class Group:
 
     def communicators(self, mesh: Mesh) -> list[tuple[int, ...]]:
         """Return the members of every communicator, both in rank order."""
-        varying = [(mesh.strides[a], mesh.sizes[a]) for a in self.axes if a in mesh.sizes]
-        fixed = [(mesh.strides[a], mesh.sizes[a]) for a, _ in mesh.axes if a not in self.axes]
-        offsets = sorted(_offsets(varying))
+        return [tuple(members) for members in self.members(mesh).tolist()]
+
+    def members(self, mesh: Mesh) -> NDArray[np.int64]:
+        """Return the members of every communicator as rows, both in rank order."""
+        offsets = _offsets([(mesh.strides[a], mesh.sizes[a]) for a in self.axes if a in mesh.sizes])
+        bases = _offsets([(mesh.strides[a], mesh.sizes[a]) for a, _ in mesh.axes if a not in self.axes])
         if self.only is not None:
             axis, coordinates = self.only
-            offsets = [o for o in offsets if mesh.coordinate(o, axis) in coordinates]
-        return [tuple(base + offset for offset in offsets) for base in sorted(_offsets(fixed))]
+            offsets = offsets[np.isin(offsets // mesh.strides[axis] % mesh.sizes[axis], coordinates)]
+        return bases[:, np.newaxis] + offsets
 
 
-def _offsets(dimensions: list[tuple[int, int]]) -> list[int]:
-    strides = [stride for stride, _ in dimensions]
-    return [
-        sum(c * s for c, s in zip(coordinates, strides, strict=True))
-        for coordinates in product(*(range(size) for _, size in dimensions))
-    ]
+def _offsets(dimensions: list[tuple[int, int]]) -> NDArray[np.int64]:
+    """Return every sum of coordinate times stride, rising."""
+    offsets = np.zeros(1, dtype=np.int64)
+    for stride, size in dimensions:
+        offsets = np.add.outer(offsets, stride * np.arange(size, dtype=np.int64)).ravel()
+    offsets.sort()
+    return offsets

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import (
@@ -16,6 +21,7 @@ from simdml.program.instructions import (
     Push,
     Record,
     Recv,
+    Routine,
     Send,
     StepEnd,
     Wait,
@@ -23,12 +29,39 @@ from simdml.program.instructions import (
 from simdml.program.mesh import Group, Mesh
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stream:
     """Instructions executed strictly in order, as a CUDA stream does; one step's worth."""
 
     name: str
     instructions: tuple[Instruction, ...]
+
+    def written_out(self) -> Iterator[Instruction]:
+        """Yield the instructions one by one, those of routines included."""
+        for instruction in self.instructions:
+            if isinstance(instruction, Routine):
+                yield from instruction.instructions
+            else:
+                yield instruction
+
+    @cached_property
+    def counts(self) -> list[tuple[Instruction, int]]:
+        """Every distinct instruction of :meth:`written_out`, in order of first use, and how often it runs.
+
+        One object counts as one instruction, however often it stands in the stream.
+        """
+        found: dict[int, list[Any]] = {}
+        for instruction, times in _count(self.instructions):
+            parts = _count(instruction.instructions) if isinstance(instruction, Routine) else [(instruction, 1)]
+            for part, each in parts:
+                found.setdefault(id(part), [part, 0])[1] += times * each
+        return [(instruction, times) for instruction, times in found.values()]
+
+
+def _count(instructions: Iterable[Instruction]) -> list[tuple[Instruction, int]]:
+    by_id = {id(instruction): instruction for instruction in instructions}
+    times = Counter(map(id, instructions))
+    return [(instruction, times[key]) for key, instruction in by_id.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +108,11 @@ class Program:
         """Return the GPU that ``rank`` runs on."""
         return rank if self.device_of_rank is None else self.device_of_rank[rank]
 
+    def devices(self) -> NDArray[np.int64]:
+        """Return the GPU of every rank."""
+        ranks = self.mesh.num_ranks if self.device_of_rank is None else self.device_of_rank
+        return np.arange(ranks, dtype=np.int64) if isinstance(ranks, int) else np.array(ranks, dtype=np.int64)
+
     def lines(self) -> Iterator[str]:
         """Yield a readable listing, runs of equal instructions folded; two listings can be diffed."""
         yield f"program {self.name}: {self.mesh.num_ranks} ranks on " + " x ".join(
@@ -85,12 +123,12 @@ class Program:
             yield f"class {rank_program.name}: {counts[index]} ranks"
             for stream in rank_program.streams:
                 yield f"  stream {stream.name}"
-                yield from ("    " + line for line in _listing(stream.instructions))
+                yield from ("    " + line for line in _listing(stream.written_out()))
         for server in self.servers:
             yield f"server {server.name} on node {server.node}"
 
 
-def _listing(instructions: tuple[Instruction, ...]) -> Iterator[str]:
+def _listing(instructions: Iterable[Instruction]) -> Iterator[str]:
     previous, count = "", 0
     for instruction in instructions:
         text = describe(instruction)
@@ -129,6 +167,8 @@ def describe(instruction: Instruction) -> str:  # noqa: PLR0911 - one line for e
             return f"wait {instruction.event}"
         case StepEnd():
             return "end of step"
+        case Routine():
+            return f"run {instruction.label} ({len(instruction.instructions)} instructions)"
 
 
 def check(program: Program) -> None:
@@ -145,40 +185,49 @@ def check(program: Program) -> None:
     for rank_program in program.classes:
         _check_class(rank_program, groups)
     for group in program.groups:
-        issued = [_collectives(rank_program, group.name) for rank_program in program.classes]
-        together = {
-            frozenset(program.class_of_rank[rank] for rank in members) for members in group.communicators(program.mesh)
-        }
-        for classes in together:
-            if len({issued[index] for index in classes}) > 1:
+        for classes in _together(program, group):
+            if len({_collectives(program.classes[index], group.name) for index in classes}) > 1:
                 names = ", ".join(program.classes[index].name for index in sorted(classes))
                 raise InfeasibleError(
                     f"rank classes {names} share a {group.name} communicator but issue different collectives on it"
                 )
 
 
+def _together(program: Program, group: Group) -> set[tuple[int, ...]]:
+    """Return the sets of two and more rank classes that share a communicator of ``group``."""
+    classes = np.array(program.class_of_rank, dtype=np.int64)[group.members(program.mesh)]
+    classes.sort(axis=1)
+    mixed = classes[classes[:, 0] != classes[:, -1]]
+    return {tuple(dict.fromkeys(row)) for row in np.unique(mixed, axis=0).tolist()}
+
+
 def _check_class(rank_program: RankProgram, groups: set[str]) -> None:
-    instructions = [i for stream in rank_program.streams for i in stream.instructions]
-    ends = [i for i in rank_program.streams[0].instructions if isinstance(i, StepEnd)]
-    if len(ends) != 1 or not isinstance(rank_program.streams[0].instructions[-1], StepEnd):
+    counts = {stream.name: stream.counts for stream in rank_program.streams}
+    ends = sum(times for i, times in counts[rank_program.streams[0].name] if isinstance(i, StepEnd))
+    if ends != 1 or not isinstance(rank_program.streams[0].instructions[-1], StepEnd):
         raise InfeasibleError(f"class {rank_program.name}: its first stream must end with one end of step")
-    recorded = Counter(i.event for i in instructions if isinstance(i, Record))
-    waited = Counter((s.name, i.event) for s in rank_program.streams for i in s.instructions if isinstance(i, Wait))
+    recorded: Counter[str] = Counter()
+    waited: Counter[tuple[str, str]] = Counter()
+    for name, counted in counts.items():
+        for instruction, times in counted:
+            if isinstance(instruction, Record):
+                recorded[instruction.event] += times
+            elif isinstance(instruction, Wait):
+                waited[name, instruction.event] += times
+            elif isinstance(instruction, Collective) and instruction.group not in groups:
+                raise InfeasibleError(f"class {rank_program.name}: no group is called {instruction.group!r}")
     for (stream, event), count in waited.items():
         if count != recorded[event]:
             raise InfeasibleError(
                 f"class {rank_program.name}: stream {stream} waits {count} times for {event!r}, "
                 f"which is recorded {recorded[event]} times"
             )
-    for instruction in instructions:
-        if isinstance(instruction, Collective) and instruction.group not in groups:
-            raise InfeasibleError(f"class {rank_program.name}: no group is called {instruction.group!r}")
 
 
 def _collectives(rank_program: RankProgram, group: str) -> tuple[Collective, ...]:
     return tuple(
         instruction
         for stream in rank_program.streams
-        for instruction in stream.instructions
+        for instruction in stream.written_out()
         if isinstance(instruction, Collective) and instruction.group == group
     )

@@ -67,8 +67,8 @@ def _executed_flops(recording: Recording) -> float:
     program = recording.execution.program
     per_class = [
         sum(
-            operator.flops
-            for instruction in rank_program.streams[0].instructions
+            times * operator.flops
+            for instruction, times in rank_program.streams[0].counts
             if isinstance(instruction, Compute)
             for operator in instruction.operators
             if operator.family in _COUNTED

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from simdml.engine.execution import Execution
-from simdml.engine.flows import COMMUNICATION
+from simdml.engine.flows import COMMUNICATION, Communication
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,17 @@ def link_loads(execution: Execution, step_time_s: float) -> list[LinkLoad]:
     for rank in partition.representatives:
         rank_program = program.classes[program.class_of_rank[rank]]
         for stream in rank_program.streams:
-            issued = Counter(i for i in stream.instructions if isinstance(i, COMMUNICATION))
-            for instruction, times in issued.items():
-                flow = int(partition.flow_class[execution.table.find(instruction, rank)])
-                if (flow, instruction) in counted:
+            issued: Counter[Communication] = Counter()
+            for instruction, times in stream.counts:
+                if isinstance(instruction, COMMUNICATION):
+                    issued[instruction] += times
+            for communication, times in issued.items():
+                flow = int(partition.flow_class[execution.table.find(communication, rank)])
+                if (flow, communication) in counted:
                     continue
-                counted.add((flow, instruction))
+                counted.add((flow, communication))
                 for link, weight in partition.weights[flow].items():
-                    carried[link] += times * weight * instruction.payload_bytes
+                    carried[link] += times * weight * communication.payload_bytes
     links = execution.cluster.links
     loads = []
     for index, nbytes in carried.items():

@@ -113,7 +113,7 @@ def _payloads(execution: Execution) -> dict[tuple[int, str, str, str], float]:
     found: dict[tuple[int, str, str, str], float] = {}
     for rank in execution.ranks:
         for stream in execution.program.classes[rank.program_class].streams:
-            for instruction in dict.fromkeys(stream.instructions):
+            for instruction, _ in stream.counts:
                 if isinstance(instruction, Collective):
                     key = (rank.rank, stream.name, instruction.label, instruction.group)
                     same = found.setdefault(key, instruction.payload_bytes) == instruction.payload_bytes

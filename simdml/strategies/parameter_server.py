@@ -151,7 +151,7 @@ class _Worker:
         return RankProgram(name, tuple(stream for stream in streams if stream.instructions))
 
     def _compute(self) -> Iterator[Instruction]:
-        yield from self.code.forward()
+        yield self.code.forward()
         announced = 0
 
         def gradient_ready(count: int) -> Iterator[Instruction]:

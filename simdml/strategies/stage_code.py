@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from simdml.program.instructions import Activity, Instruction
+from simdml.program.instructions import Activity, Collective, Compute, Instruction, Routine
 from simdml.strategies import tensor_parallel
 from simdml.strategies.job import Recompute
 from simdml.workload.model import Block, Layer
@@ -26,25 +26,27 @@ class StageCode:
     blocks: tuple[Block, ...]
     tp: int
     recompute: Recompute
-    _parts: dict[tuple[int, Activity], tuple[Instruction, ...]] = field(default_factory=dict)
-    _forward: tuple[Instruction, ...] = ()
-    _backward: tuple[Instruction, ...] = ()
+    _parts: dict[tuple[int, Activity], tuple[Compute | Collective, ...]] = field(default_factory=dict)
+    _forward: Routine | None = None
+    _backward: Routine | None = None
 
-    def forward(self) -> tuple[Instruction, ...]:
+    def forward(self) -> Routine:
         """Return the forward of one micro-batch."""
-        if not self._forward:
-            self._forward = tuple(i for block in self.blocks for i in self._part(block, Activity.FORWARD))
+        if self._forward is None:
+            parts = tuple(i for block in self.blocks for i in self._part(block, Activity.FORWARD))
+            self._forward = Routine("forward", parts)
         return self._forward
 
-    def backward(self) -> tuple[Instruction, ...]:
+    def backward(self) -> Routine:
         """Return the backward of one micro-batch, recomputation included."""
-        if not self._backward:
-            self._backward = tuple(
+        if self._backward is None:
+            parts = tuple(
                 instruction
                 for block in reversed(self.blocks)
                 for part in (self._recomputed(block), self._part(block, Activity.BACKWARD))
                 for instruction in part
             )
+            self._backward = Routine("backward", parts)
         return self._backward
 
     def backward_by_layer(self, gradient_ready: GradientReady) -> Iterator[Instruction]:
@@ -76,12 +78,12 @@ class StageCode:
             for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp))
         ]
 
-    def _recomputed(self, block: Block) -> tuple[Instruction, ...]:
+    def _recomputed(self, block: Block) -> tuple[Compute | Collective, ...]:
         if self.recompute == "full" and block.recomputable:
             return self._part(block, Activity.RECOMPUTE)
         return ()
 
-    def _part(self, block: Block, activity: Activity) -> tuple[Instruction, ...]:
+    def _part(self, block: Block, activity: Activity) -> tuple[Compute | Collective, ...]:
         key = (id(block), activity)
         if key not in self._parts:
             phase = Phase.INPUT_GRADIENT if activity is Activity.BACKWARD else Phase.FORWARD

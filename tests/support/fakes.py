@@ -41,6 +41,7 @@ class StarCluster:
     def __init__(self, num_gpus, bandwidth=1e9, latency=0.0, servers=0, server_bandwidth=None):
         nodes = num_gpus + servers
         self.name = "star"
+        self.transport = None
         self.num_gpus = num_gpus
         self.num_nodes = nodes
         fast = [bandwidth] * (2 * num_gpus)
@@ -49,6 +50,9 @@ class StarCluster:
 
     def device(self, gpu):
         return FakeDevice()
+
+    def device_kinds(self, gpus):
+        return np.zeros(len(gpus), dtype=np.int64)
 
     def node_of(self, gpu):
         return gpu

@@ -31,11 +31,11 @@ class DdpReplica(Replica):
         """Yield a backward; the last one reduces."""
         code, name = self.code[chunk], f"chunk {chunk}"
         if not last:
-            yield from code.backward()
+            yield code.backward()
             return
         gradients = [elements * self.job.training.gradient_bytes for elements in code.gradients()]
         if not self.plan.overlap:
-            yield from code.backward()
+            yield code.backward()
             yield Record(f"gradients of {name}")
             self._reduce(f"gradients of {name}", sum(gradients))
             return

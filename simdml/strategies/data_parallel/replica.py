@@ -30,12 +30,12 @@ class Replica:
 
     def forward(self, chunk: int) -> Iterator[Instruction]:
         """Yield forward of the next micro-batch through ``chunk``."""
-        yield from self.code[chunk].forward()
+        yield self.code[chunk].forward()
 
     def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
         """Yield backward of the next micro-batch through ``chunk``, the ``last`` one completing its gradients."""
         del last
-        yield from self.code[chunk].backward()
+        yield self.code[chunk].backward()
 
     def finish(self) -> Iterator[Instruction]:
         """Yield what comes after the last backward: gradients are those of all replicas then."""

@@ -51,14 +51,15 @@ def transfers(recording: Recording) -> Iterator[Transfer]:
     for rank in execution.ranks:
         streams = execution.program.classes[rank.program_class].streams
         for number, (stream, program) in enumerate(zip(rank.streams, streams, strict=True)):
+            instructions = tuple(program.written_out())
             for entry in stream.entries:
-                instruction = program.instructions[entry.operation]
+                instruction = instructions[entry.operation]
                 if not isinstance(instruction, Collective | Send | Push | Pull):
                     continue
-                flow = execution.table.instances[execution.table.find(instruction, rank.rank)]
-                if isinstance(instruction, Collective) and rank.rank != flow.members[0]:
+                table = execution.table
+                if isinstance(instruction, Collective) and rank.rank != table.members(instruction, rank.rank)[0]:
                     continue
-                used = zip(flow.plan.links, flow.plan.weights, strict=True)
+                used = table.loads(instruction, rank.rank).items()
                 shaped = {link: weight for link, weight in used if links.kind(link) == "nic"}
                 place = rank.program_class, number, entry.operation
                 yield Transfer(place, max(entry.start, entry.ready), entry.end, shaped)
@@ -123,7 +124,7 @@ def _lightened(program: Program, free: Mapping[Place, float]) -> Program:
                         stream,
                         instructions=tuple(
                             lighter(instruction, (index, number, position))
-                            for position, instruction in enumerate(stream.instructions)
+                            for position, instruction in enumerate(stream.written_out())
                         ),
                     )
                     for number, stream in enumerate(each.streams)
