@@ -136,7 +136,7 @@ class _Builder:
         self.rendezvous: dict[tuple[str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
         self.timed: dict[tuple[int, str], _Timed] = {}
-        self.certain: dict[tuple[int, int], _Timed | None] = {}
+        self.certain: dict[tuple[Collective | Routine, int], _Timed | None] = {}
         self.classes = self.partition.rank_class.tolist()
         self.flow_classes = self.partition.flow_class.tolist()
         self.private_links = self._private_links() if coarsened else frozenset()
@@ -192,7 +192,7 @@ class _Builder:
             return self._kernels(instruction, rank)
         if not self.coarsened or not isinstance(instruction, Collective | Routine):
             return None
-        key = (id(instruction), rank)
+        key = (instruction, rank)
         if key not in self.certain:
             if isinstance(instruction, Routine):
                 self.certain[key] = self._routine(instruction, rank)

@@ -52,7 +52,7 @@ class Rendezvous:
 
         def done() -> None:
             for member in members:
-                member.finish_in(0.0, start, None if member is stream else blame)
+                member.finish(start, None if member is stream else blame)
 
         self.network.send(collective.bundle, collective.payload_bytes, collective.latency, done)
 
@@ -88,7 +88,7 @@ class Copy:
     def begin(self, stream: Stream) -> bool:
         """Move the payload, then go on."""
         start = stream.ready
-        self.network.send(self.bundle, self.payload_bytes, self.latency, lambda: stream.finish_in(0.0, start))
+        self.network.send(self.bundle, self.payload_bytes, self.latency, lambda: stream.finish(start))
         return False
 
 
@@ -107,7 +107,7 @@ class Channel:
             self.messages += 1
         else:
             receiver, self.receiver = self.receiver, None
-            receiver.finish_in(0.0, start, blame)
+            receiver.finish(start, blame)
 
     def receive(self, stream: Stream) -> bool:
         """Take the next message, now or when it comes."""
@@ -138,7 +138,7 @@ class Send:
 
         def done() -> None:
             self.channel.deliver(start, blame)
-            stream.finish_in(0.0, start)
+            stream.finish(start)
 
         self.network.send(self.bundle, self.payload_bytes, self.latency, done)
         return False
@@ -180,14 +180,12 @@ class Record:
         """Count and release the waits this record matches."""
         event = self.event
         event.count += 1
-        blame = Blame(stream, stream.position)
-        still = []
-        for waiter, number in event.waiting:
-            if number < event.count:
-                waiter.finish_in(0.0, waiter.env.now, blame)
-            else:
-                still.append((waiter, number))
-        event.waiting = still
+        if event.waiting:
+            released = [waiter for waiter, number in event.waiting if number < event.count]
+            event.waiting = [waiting for waiting in event.waiting if waiting[1] >= event.count]
+            blame, now = Blame(stream, stream.position), stream.ready
+            for waiter in released:
+                waiter.finish(now, blame)
         return True
 
 

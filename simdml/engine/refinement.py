@@ -148,12 +148,12 @@ def _flow_sides_differ(
 
 
 def _loads_differ(incidence: Incidence, like: Labels, link_class: Labels) -> bool:
-    ids = _weight_ids(incidence)
+    ids, num_weights = _weight_ids(incidence)
     width = np.zeros(incidence.num_flows, dtype=np.int64)
     by_width: dict[int, list[tuple[Labels, Labels]]] = {}
     for block, weight in zip(incidence.blocks, ids, strict=True):
         width[block.flows] = len(weight)
-        values = np.sort(link_class[block.links] * _most(ids) + weight, axis=1)
+        values = np.sort(link_class[block.links] * num_weights + weight, axis=1)
         by_width.setdefault(len(weight), []).append((block.flows, values))
     if not np.array_equal(width, width[like]):
         return True
@@ -167,13 +167,11 @@ def _loads_differ(incidence: Incidence, like: Labels, link_class: Labels) -> boo
     return False
 
 
-def _most(ids: list[Labels]) -> int:
-    return 1 + max((int(each.max(initial=0)) for each in ids), default=0)
-
-
-def _weight_ids(incidence: Incidence) -> list[Labels]:
+def _weight_ids(incidence: Incidence) -> tuple[list[Labels], int]:
+    """Return numbers for the weights of every block, equal for equal weights, and how many there are."""
     known: dict[float, int] = {}
-    return [np.array([known.setdefault(w, len(known)) for w in b.weights], dtype=np.int64) for b in incidence.blocks]
+    ids = [np.array([known.setdefault(w, len(known)) for w in b.weights], dtype=np.int64) for b in incidence.blocks]
+    return ids, len(known)
 
 
 def _rank_side_differs(membership: Membership, num_ranks: int, flow_class: Labels, like: Labels) -> bool:
@@ -190,8 +188,8 @@ def _rank_side_differs(membership: Membership, num_ranks: int, flow_class: Label
 def _link_side_differs(incidence: Incidence, flow_class: Labels, like: Labels) -> bool:
     if not incidence.blocks:
         return False
-    ids = _weight_ids(incidence)
-    num_weights, num_flows = _most(ids), int(flow_class.max()) + 1
+    ids, num_weights = _weight_ids(incidence)
+    num_flows = int(flow_class.max()) + 1
     per_link = num_flows * num_weights
     blocks = zip(incidence.blocks, ids, strict=True)
     codes = np.concatenate([_codes(block, weight, flow_class, num_weights, per_link) for block, weight in blocks])
