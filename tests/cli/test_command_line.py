@@ -23,6 +23,15 @@ FLAGS = {
     "list": ["KIND"],
     "topology": ["NAME", "--nodes", "--draw"],
     "calibrate": [],
+    "calibrate fit": ["READINGS", "--name", "--out", "--force", "--cluster", "--nccl", "--device"],
+    "calibrate show": ["NAME", "READINGS", "--draw", "--cluster", "--nccl", "--device"],
+    "calibrate diff": ["FIRST", "SECOND"],
+    "validate": [],
+    "validate live": ["--hosts", "--rate", "--strategy", "--quick", "--json", "--draw"],
+    "testbed": [],
+    "testbed check": [],
+    "testbed sweep": [],
+    "testbed exec": ["--hosts", "--rate", "PROGRAM"],
     "explain": ["TERM"],
     "schema": [],
 }
@@ -33,10 +42,12 @@ def test_flags_are_frozen():
     found = {}
     for name in command_line.simdml.list_commands(context):
         command = command_line.simdml.get_command(context, name)
-        found[name] = [
-            parameter.human_readable_name.upper() if isinstance(parameter, click.Argument) else parameter.opts[0]
-            for parameter in command.params
-        ]
+        parts = {"": command, **(command.commands if isinstance(command, click.Group) else {})}
+        for part, each in parts.items():
+            found[f"{name} {part}".strip()] = [
+                parameter.human_readable_name.upper() if isinstance(parameter, click.Argument) else parameter.opts[0]
+                for parameter in each.params
+            ]
     assert found == FLAGS
 
 
@@ -44,7 +55,7 @@ def test_help_lists_commands_and_exit_codes(simdml):
     outcome = simdml("--help")
     assert outcome.code == 0
     words = " ".join(outcome.output.split())
-    for name in FLAGS:
+    for name in command_line.COMMANDS:
         assert f" {name} " in words
     for code, meaning in EXIT_CODES.items():
         assert f"{code} {meaning}" in words
