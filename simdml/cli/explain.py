@@ -11,16 +11,30 @@ from simdml.errors import UnknownNameError, nearest_names, quoted
 TERMS: tuple[Term, ...] = (*results.TERMS, *communication.TERMS, *parallelism.TERMS)
 
 
-def find_term(name: str) -> Term:
-    """Return the term called ``name``, in any case and with any of ``-``, ``_`` and space; raises UnknownNameError."""
-    by_name = {_fold(alias): term for term in TERMS for alias in (*term.aliases, term.name)}
-    found = by_name.get(_fold(name))
-    if found is None:
-        known = [alias for term in TERMS for alias in (term.name, *term.aliases)]
-        near = nearest_names(name, known)
-        hint = f"simdml explain {quoted(near[0])}" if near else "simdml explain, without a term, lists all"
-        raise UnknownNameError("term", name, known, hint=hint)
-    return found
+def entry(name: str) -> str:
+    """Return what is known of a term or a strategy, in any case and with any of ``-``, ``_`` and space.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    term = next((each for each in TERMS if _fold(name) in map(_fold, (each.name, *each.aliases))), None)
+    if term is not None and not term.is_strategy:
+        return text_of(term)
+    # Strategies need numpy; terms of the glossary are explained without.
+    from simdml.cli.explain_strategy import strategy_lines
+    from simdml.strategies.catalog import strategies
+
+    known = strategies()
+    names = {_fold(each) for each in ((name,) if term is None else (term.name, *term.aliases))}
+    strategy = next((each for each in known.values() if _fold(each.name) in names), None)
+    if strategy is not None:
+        return "\n".join(strategy_lines(strategy, term))
+    if term is not None:
+        return text_of(term)
+    words = [*known, *(alias for each in TERMS for alias in (each.name, *each.aliases))]
+    near = nearest_names(name, words)
+    hint = f"simdml explain {quoted(near[0])}" if near else "simdml explain, without a term, lists all"
+    raise UnknownNameError("term", name, words, hint=hint)
 
 
 def _fold(name: str) -> str:
@@ -30,11 +44,16 @@ def _fold(name: str) -> str:
 @click.command("explain")
 @click.argument("term", nargs=-1)
 def command(term: tuple[str, ...]) -> None:
-    """Define TERM: what it is, its formula, unit and source. Without a TERM, list all."""
-    if not term:
-        click.echo("\n".join(sorted((each.name for each in TERMS), key=str.casefold)))
-        return
-    click.echo(text_of(find_term(" ".join(term))))
+    """Define TERM: what it is, its formula, unit and source; a strategy with its defaults. Without a TERM, list all."""
+    click.echo(entry(" ".join(term)) if term else "\n".join(_all_names()))
+
+
+def _all_names() -> list[str]:
+    from simdml.strategies.catalog import strategies
+
+    taken = {_fold(alias) for each in TERMS for alias in (each.name, *each.aliases)}
+    others = (name for name in strategies() if _fold(name) not in taken)
+    return sorted((*(each.name for each in TERMS), *others), key=str.casefold)
 
 
 def text_of(term: Term) -> str:

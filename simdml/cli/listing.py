@@ -14,7 +14,7 @@ from simdml.cluster.device import DEVICES
 from simdml.documents.loading import load_document
 from simdml.documents.reading import read_text
 from simdml.resources import available, find
-from simdml.scenario.explaining import STRATEGY_MEANINGS, schedule_meaning
+from simdml.strategies.catalog import schedule_meaning, strategies
 from simdml.strategies.schedules import SCHEDULES
 from simdml.units import format_bandwidth, format_bytes, format_count, format_flops
 from simdml.workload.catalog import available_models, find_model
@@ -73,9 +73,8 @@ def _schedules() -> Rows:
 
 
 def _strategies() -> Rows:
-    yield from STRATEGY_MEANINGS.items()
-    for name in SCHEDULES:
-        yield name, "a pipeline over all GPUs with this schedule"
+    for name, strategy in strategies().items():
+        yield name, strategy.system, strategy.meaning
 
 
 def _about(scenario: str) -> str:
@@ -99,7 +98,7 @@ LISTINGS: Mapping[str, _Listing] = {
     "profiles": _Listing(("profile", "devices", "default", "software", "date"), _profiles),
     "communications": _Listing(("communication", "library", "rows", "measured by"), _communications),
     "schedules": _Listing(("schedule", "what a stage does"), _schedules),
-    "strategies": _Listing(("strategy", "what it is"), _strategies),
+    "strategies": _Listing(("strategy", "system", "what it is"), _strategies),
     "scenarios": _Listing(("scenario", "what it is"), _scenarios),
 }
 
@@ -124,7 +123,7 @@ def _names() -> Iterator[tuple[str, str]]:
         "profiles": available_profiles(),
         "communications": tuple(row[0] for row in _communications()),
         "schedules": tuple(SCHEDULES),
-        "strategies": (*STRATEGY_MEANINGS, *SCHEDULES),
+        "strategies": tuple(strategies()),
         "scenarios": available("scenarios"),
     }
     for kind, known in names.items():

@@ -23,8 +23,9 @@ from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY, Plans, build_plans, strategy_section
 from simdml.scenario.schema.training import OptimizerName, TrainingSpec
 from simdml.strategies.compiler import compile_job
+from simdml.strategies.data_parallel.kinds import find_kind
 from simdml.strategies.footprint import footprint, refuse_what_does_not_fit
-from simdml.strategies.job import Job, Training
+from simdml.strategies.job import Job, Training, num_replicas
 from simdml.workload.catalog import ModelSpec, TransformerSpec
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
@@ -108,7 +109,7 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
     asked = scenario.spec.training
     batch = split_batch(
         scenario,
-        replicas=plans.mesh.size("dp"),
+        replicas=num_replicas(plans.mesh),
         gpus_per_replica=plans.gpus_per_replica,
         pipelined=plans.pipelined,
     )
@@ -154,12 +155,14 @@ def _model_options(
         "attention": scenario.spec.training.attention,
         "fused_elementwise": training.fused_optimizer,
         "vocab_multiple": padding,
-        "gradient_accumulation": _accumulation(training, element_bytes),
+        "gradient_accumulation": _accumulation(training, element_bytes, plans),
     }
 
 
-def _accumulation(training: Training, element_bytes: int) -> str:
+def _accumulation(training: Training, element_bytes: int, plans: Plans) -> str:
     """Return which kernels add a micro-batch's gradients to those before: none for one of the weights' own type."""
+    if plans.data_parallel is not None and not find_kind(plans.data_parallel.kind).accumulates:
+        return "none"
     if training.gradient_bytes > element_bytes:
         return "fused_fp32" if training.fused_optimizer else "add_fp32"
     return "add" if training.num_microbatches > 1 else "none"

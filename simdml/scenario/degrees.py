@@ -9,6 +9,9 @@ from simdml.errors import InfeasibleError, Place, listed
 from simdml.program.mesh import Mesh
 from simdml.scenario.places import written
 from simdml.scenario.schema.strategy import MeshSpec
+from simdml.strategies.data_parallel.kinds import SHARDED, Kind
+
+MESH = ("strategy", "mesh")
 
 
 def divisors(number: int) -> list[int]:
@@ -21,8 +24,8 @@ def common_divisors(*numbers: int) -> list[int]:
     return divisors(gcd(*numbers))
 
 
-def build_mesh(mesh: MeshSpec, gpus: int, document: Document) -> Mesh:
-    """Return the mesh of ``gpus`` ranks, ``dp`` being what ``tp`` and ``pp`` leave, in Megatron-LM's rank order.
+def build_mesh(mesh: MeshSpec, gpus: int, document: Document, kind: Kind, node_gpus: int) -> Mesh:
+    """Return the mesh of ``gpus`` ranks in Megatron-LM's rank order; ``tp`` and ``pp`` leave the data-parallel axes.
 
     Raises:
         InfeasibleError: degrees that do not divide the number of GPUs, with those that do.
@@ -35,15 +38,45 @@ def build_mesh(mesh: MeshSpec, gpus: int, document: Document) -> Mesh:
     if mesh.dp is not None and mesh.dp != dp:
         raise InfeasibleError(
             f"tp {mesh.tp} x pp {mesh.pp} x dp {mesh.dp} = {model * mesh.dp} is not the {gpus} GPUs",
-            place=document.place(("strategy", "mesh", "dp")),
+            place=document.place((*MESH, "dp")),
             hint=f"dp {dp}, or leave dp out, or gpus: {model * mesh.dp}",
         )
-    return Mesh((("tp", mesh.tp), ("dp", dp), ("pp", mesh.pp)))
+    return Mesh((("tp", mesh.tp), *_data_axes(mesh, dp, document, kind, node_gpus), ("pp", mesh.pp)))
+
+
+def _data_axes(mesh: MeshSpec, dp: int, document: Document, kind: Kind, node_gpus: int) -> tuple[tuple[str, int], ...]:
+    asked = [axis for axis in SHARDED if getattr(mesh, axis) is not None]
+    if not set(SHARDED) <= set(kind.axes):
+        for axis in asked:
+            raise InfeasibleError(
+                f"{kind.strategy.name} has no {axis}: its replicas all hold, or shard, the same",
+                place=document.key_place((*MESH, axis)),
+                hint="use dp, or data_parallel: {kind: hsdp}",
+            )
+        return (("dp", dp),)
+    shard = mesh.dp_shard or _shards(mesh, dp, kind, node_gpus)
+    replicate = mesh.dp_replicate or dp // shard
+    if shard * replicate != dp or (shard == 1 and dp > 1):
+        raise InfeasibleError(
+            f"dp_shard {shard} x dp_replicate {replicate} is not the {dp} replicas that tp and pp leave"
+            if shard > 1
+            else "dp_shard 1 shards nothing",
+            place=document.place(written(document, (*MESH, *asked[:1]))),
+            hint=f"dp_shard can be {listed(map(str, divisors(dp)[1:]))}, and dp_replicate follows; or kind: ddp",
+        )
+    return (("dp_shard", shard), ("dp_replicate", replicate)) if replicate > 1 else (("dp_shard", shard),)
+
+
+def _shards(mesh: MeshSpec, dp: int, kind: Kind, node_gpus: int) -> int:
+    """Return the shards where the mesh does not say: all replicas, those of a node for HSDP, or what replicas leave."""
+    if mesh.dp_replicate is not None:
+        return max(dp // mesh.dp_replicate, 1)
+    return gcd(dp, max(node_gpus // mesh.tp, 1)) if kind.strategy.name == "hsdp" else dp
 
 
 def _place(document: Document, mesh: MeshSpec, gpus: int) -> Place:
     culprit = "pp" if gpus % mesh.tp == 0 else "tp"
-    return document.place(written(document, ("strategy", "mesh", culprit)))
+    return document.place(written(document, (*MESH, culprit)))
 
 
 def _what_would(mesh: MeshSpec, gpus: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,8 @@ from simdml.errors import dotted
 from simdml.scenario.building import Built
 from simdml.scenario.choices import Choice
 from simdml.scenario.json_schema import described_schema
-from simdml.strategies.schedules import SCHEDULES
+from simdml.strategies.catalog import strategies
 from simdml.units import format_count
-
-STRATEGY_MEANINGS = {
-    "ddp": "every GPU holds the model; PyTorch DistributedDataParallel all-reduces gradients in buckets",
-    "layer_placement": "one model over the GPUs, layer after layer, one GPU working at a time",
-    "parameter_server": "parameters sharded over servers, which sum the workers' gradients",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +79,12 @@ def _meaning(built: Built, tree: SchemaTree, path: KeyPath, value: Any) -> str:
     if path in {("model",), ("model", "name"), ("model", "config")}:
         model = job.build(job.training.microbatch)
         return f"{format_count(model.parameter_count)} parameters in {len(model.blocks)} blocks"
-    if path in {("strategy",), ("strategy", "pipeline", "schedule")}:
-        return _strategy_meaning(str(value))
+    if path in {("strategy",), ("strategy", "pipeline", "schedule"), ("strategy", "data_parallel", "kind")}:
+        return strategies()[str(value)].meaning
     position = tree.root
     for step in path:
         position = tree.inside(position, step)
     return tree.description(position) or ""
-
-
-def _strategy_meaning(name: str) -> str:
-    return schedule_meaning(name) if name in SCHEDULES else STRATEGY_MEANINGS.get(name, "")
-
-
-def schedule_meaning(name: str) -> str:
-    """Return one line about a pipeline schedule: how its module begins."""
-    return str(import_module(SCHEDULES[name].__module__).__doc__).split("\n", maxsplit=1)[0]
 
 
 def _fixed(section: DocumentModel, path: KeyPath) -> Iterator[Choice]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from simdml.calibration.communication import CommunicationFit
 from simdml.calibration.profile import Profile
 from simdml.program.mesh import Mesh
+from simdml.strategies.job import DATA_AXES
 
 
 def profile_notes(profiles: Mapping[str, Profile]) -> Iterator[str]:
@@ -19,7 +20,7 @@ def profile_notes(profiles: Mapping[str, Profile]) -> Iterator[str]:
 def fit_notes(fit: CommunicationFit, mesh: Mesh, nodes: int) -> Iterator[str]:
     """Yield a note where collectives have more ranks than were measured."""
     used = fit.network if nodes > 1 else fit.node
-    ranks = max(mesh.size(axis) for axis in ("tp", "dp"))
+    ranks = max(mesh.size(axis) for axis in ("tp", *DATA_AXES))
     measured = used.provenance.max_ranks
     if ranks > measured:
         yield f"collectives of {ranks:,} ranks are beyond the {measured:,} that {used.name} was fitted on"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simdml.cluster.cluster import Cluster
@@ -10,20 +10,22 @@ from simdml.errors import InfeasibleError, UnknownNameError
 from simdml.program.mesh import Mesh
 from simdml.scenario.choices import Choices
 from simdml.scenario.clusters import server_nodes, worker_nodes
+from simdml.scenario.data_parallel import data_parallel_plan, kind_of
 from simdml.scenario.degrees import build_mesh
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.presets import PRESETS
+from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.scenario.schema.strategy import (
     STRATEGY_NAMES,
-    DataParallelSpec,
     LayerPlacementSpec,
     MeshSpec,
     ParameterServerSpec,
     PipelineSpec,
     StrategySpec,
 )
-from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
+from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.job import ParameterServerPlan, PipelinePlan, ReplicaPlan
 from simdml.strategies.schedules import SCHEDULES, find_schedule
 
 STRATEGY = "strategy"
@@ -38,7 +40,7 @@ class Plans:
 
     mesh: Mesh
     pipeline: PipelinePlan = ONE_STAGE
-    data_parallel: DataParallelPlan | None = None
+    data_parallel: ReplicaPlan | None = None
     parameter_server: ParameterServerPlan | None = None
     system: str = PYTORCH
     pipelined: bool = False
@@ -58,11 +60,16 @@ def _short(schedule: str) -> Callable[[int], StrategySpec]:
     return lambda gpus: StrategySpec(mesh=MeshSpec(pp=gpus), pipeline=PipelineSpec(schedule=schedule))
 
 
-SHORT_NAMES: Mapping[str, Callable[[int], StrategySpec]] = {
-    "ddp": lambda _: StrategySpec(data_parallel=DataParallelSpec()),
+def _kind(name: str) -> Callable[[int], StrategySpec]:
+    return lambda _: StrategySpec(data_parallel=DataParallelSpec(kind=name))
+
+
+SHORT_NAMES: dict[str, Callable[[int], StrategySpec]] = {
     "layer_placement": lambda _: StrategySpec(layer_placement=LayerPlacementSpec()),
     "parameter_server": lambda _: StrategySpec(parameter_server=ParameterServerSpec()),
-} | {schedule: _short(schedule) for schedule in SCHEDULES}
+}
+SHORT_NAMES |= {schedule: _short(schedule) for schedule in SCHEDULES}
+SHORT_NAMES |= {kind: _kind(kind) for kind in KINDS}
 
 
 def strategy_section(scenario: Scenario, gpus: int) -> StrategySpec:
@@ -115,13 +122,17 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
     if section.layer_placement is not None:
         return _layer_placement(scenario, section, gpus, choices)
     asked = section.mesh or MeshSpec(pp=1 if section.pipeline is None else gpus)
-    mesh = build_mesh(asked, gpus, scenario.document)
-    if section.mesh is not None and asked.dp is None:
-        choices.note("strategy.mesh.dp", mesh.size("dp"), f"what tp {asked.tp} x pp {asked.pp} leave of {gpus} GPUs")
+    kind = kind_of(scenario, section.data_parallel)
+    mesh = build_mesh(asked, gpus, scenario.document, kind, node_gpus=len(cluster.gpus_of(cluster.node_of(0))))
+    for axis in kind.axes if section.mesh is not None or len(kind.axes) > 1 else ():
+        if getattr(asked, axis) is None:
+            choices.note(
+                f"strategy.mesh.{axis}", mesh.size(axis), f"what tp {asked.tp} x pp {asked.pp} leave of {gpus} GPUs"
+            )
     deep = mesh.size("pp") > 1
     pipeline = _pipeline(scenario, section.pipeline or PipelineSpec(), choices) if deep else ONE_STAGE
-    system = PYTORCH if section.mesh is None and section.pipeline is None else MEGATRON
-    data_parallel = _data_parallel(section.data_parallel, mesh, system, choices)
+    system = kind.framework or (PYTORCH if section.mesh is None and section.pipeline is None else MEGATRON)
+    data_parallel = data_parallel_plan(scenario, section.data_parallel, mesh, system, choices)
     return Plans(mesh, pipeline, data_parallel, system=system, pipelined=deep)
 
 
@@ -148,27 +159,6 @@ def _pipeline(scenario: Scenario, section: PipelineSpec, choices: Choices) -> Pi
     return PipelinePlan(section.schedule, chunks, overlap, section.scatter_gather, section.balance)
 
 
-def _data_parallel(
-    section: DataParallelSpec | None, mesh: Mesh, system: str, choices: Choices
-) -> DataParallelPlan | None:
-    if mesh.size("dp") == 1:
-        return None
-    asked = section or DataParallelSpec()
-    pytorch = system == PYTORCH
-    path = "strategy.data_parallel"
-    overlap = choices.given_or(asked.overlap, f"{path}.overlap", pytorch, system)
-    if asked.bucket_cap is None and overlap:
-        choices.note(f"{path}.bucket_cap", "1 MiB first, then 25 MiB", PYTORCH)
-    return DataParallelPlan(
-        overlap=overlap,
-        bucket_cap_bytes=None if asked.bucket_cap is None else int(asked.bucket_cap),
-        first_iteration=asked.first_iteration,
-        gradient_as_bucket_view=choices.given_or(
-            asked.gradient_as_bucket_view, f"{path}.gradient_as_bucket_view", not pytorch, system
-        ),
-    )
-
-
 def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choices: Choices) -> Plans:
     asked = section.layer_placement
     assert asked is not None
@@ -189,7 +179,8 @@ def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choic
         )
     mesh = Mesh((("tp", 1), ("dp", gpus // devices), ("pp", devices)))
     pipeline = PipelinePlan("gpipe", balance="flops" if asked.stages is None else asked.stages)
-    return Plans(mesh, pipeline, _data_parallel(section.data_parallel, mesh, PYTORCH, choices))
+    data_parallel = data_parallel_plan(scenario, section.data_parallel, mesh, PYTORCH, choices)
+    return Plans(mesh, pipeline, data_parallel)
 
 
 def _servers(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from simdml.calibration.profile import MemoryCoefficients
 from simdml.costs.memory import MemoryEstimate, microbatch_activation_bytes, recomputation_working_set
 from simdml.errors import DoesNotFitError
+from simdml.strategies.data_parallel.kinds import make_replica
 from simdml.strategies.job import Job
 from simdml.strategies.schedules import Action, find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.stages import cut
 from simdml.units import format_bytes
 from simdml.workload.model import Block
-from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
 
 def footprint(job: Job, coefficients: MemoryCoefficients) -> list[MemoryEstimate]:
@@ -21,7 +21,7 @@ def footprint(job: Job, coefficients: MemoryCoefficients) -> list[MemoryEstimate
     model = job.build(job.training.microbatch)
     depth = job.mesh.size("pp")
     stages = cut(model, depth * job.pipeline.chunks, job.pipeline.balance)
-    return [_device(job, model.element_bytes, stages, device, coefficients) for device in range(depth)]
+    return [_device(job, stages, device, coefficients) for device in range(depth)]
 
 
 def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
@@ -46,16 +46,12 @@ def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
 
 
 def _device(
-    job: Job,
-    element_bytes: int,
-    stages: tuple[tuple[Block, ...], ...],
-    device: int,
-    coefficients: MemoryCoefficients,
+    job: Job, stages: tuple[tuple[Block, ...], ...], device: int, coefficients: MemoryCoefficients
 ) -> MemoryEstimate:
     training, tp, depth = job.training, job.mesh.size("tp"), job.mesh.size("pp")
     recomputed = training.recompute == "full"
     mine = [chunk * depth + device for chunk in range(job.pipeline.chunks)]
-    elements = sum(sum(StageCode(stages[stage], tp, training.recompute).gradients()) for stage in mine)
+    replica = make_replica(job, [StageCode(stages[stage], tp, training.recompute) for stage in mine]).memory()
     kept = []
     for stage in mine:
         before = stages[stage - 1][-1].output_bytes if stage else 0.0
@@ -63,15 +59,12 @@ def _device(
     working = max(recomputation_working_set(stages[stage], tp) for stage in mine) if recomputed else 0.0
     schedule = find_schedule(job.pipeline.schedule)
     actions = schedule(device, depth, training.num_microbatches, job.pipeline.chunks)
-    gradients = elements * training.gradient_bytes
-    copies = job.data_parallel is not None and not job.data_parallel.gradient_as_bucket_view
-    bucketed = copies and job.mesh.size("dp") > 1
     tensors = {
-        "parameters": elements * element_bytes,
-        "gradients": gradients,
-        "optimizer": elements * optimizer_state_bytes_per_parameter(training.optimizer, training.precision),
+        "parameters": replica.parameters,
+        "gradients": replica.gradients,
+        "optimizer": replica.optimizer,
         "activations": peak_kept(actions, kept) + working,
-        "buckets": gradients if bucketed else 0,
+        "buckets": replica.buffers,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     overhead += coefficients.communicator_bytes if job.mesh.num_ranks > 1 else 0.0

@@ -22,10 +22,9 @@ from simdml.program.instructions import (
 from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
 from simdml.strategies import tensor_parallel
-from simdml.strategies.data_parallel.ddp import GROUP as DATA_PARALLEL
 from simdml.strategies.data_parallel.kinds import make_replica
 from simdml.strategies.data_parallel.replica import Replica
-from simdml.strategies.job import Job
+from simdml.strategies.job import DATA_AXES, Job
 from simdml.strategies.schedules import Action, find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.stages import cut
@@ -46,7 +45,7 @@ def compile_hybrid(job: Job) -> Program:
     num_stages = job.mesh.size("pp")
     stages = cut(model, num_stages * job.pipeline.chunks, job.pipeline.balance)
     classes = tuple(_StageProgram(job, model, stages, device).build() for device in range(num_stages))
-    groups = [Group("tp", ("tp",)), Group(DATA_PARALLEL, ("dp",))]
+    groups = [Group(axis, (axis,)) for axis in ("tp", *DATA_AXES)]
     if num_stages > 1:
         groups.append(Group(EMBEDDING, ("pp",), only=("pp", (0, num_stages - 1))))
     return Program(

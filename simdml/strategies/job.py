@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from math import prod
+from typing import Final, Literal, Protocol
 
 from simdml.cluster.cluster import Cluster
 from simdml.program.mesh import Mesh
@@ -13,6 +14,14 @@ from simdml.workload.model import Model
 Recompute = Literal["none", "full"]
 Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+
+DATA_AXES: Final = ("dp", "dp_shard", "dp_replicate")
+"""The axes along which ranks train different samples."""
+
+
+def num_replicas(mesh: Mesh) -> int:
+    """Return how many data-parallel replicas ``mesh`` has."""
+    return prod(mesh.size(axis) for axis in DATA_AXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,11 @@ class Training:
     recompute: Recompute = "none"
     fused_optimizer: bool = True
     gradient_bytes: int = 4
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of a weight in forward and backward."""
+        return 2 if self.precision in {"fp16", "bf16"} else 4
 
     @property
     def samples_per_replica(self) -> int:
@@ -50,6 +64,14 @@ class PipelinePlan:
     balance: Literal["blocks", "flops"] | tuple[int, ...] = "blocks"
 
 
+class ReplicaPlan(Protocol):
+    """How replicas share state and agree on gradients; one type of plan for each file of strategies/data_parallel."""
+
+    @property
+    def kind(self) -> str:
+        """The strategy's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataParallelPlan:
     """DistributedDataParallel: bucketed all-reduce, overlapped with backward unless told otherwise.
@@ -62,6 +84,11 @@ class DataParallelPlan:
     bucket_cap_bytes: int | None = None
     first_iteration: bool = False
     gradient_as_bucket_view: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The strategy's name."""
+        return "ddp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +123,13 @@ class Job:
     training: Training
     mesh: Mesh
     pipeline: PipelinePlan = PipelinePlan()
-    data_parallel: DataParallelPlan | None = None
+    data_parallel: ReplicaPlan | None = None
     parameter_server: ParameterServerPlan | None = None
 
     @property
     def num_replicas(self) -> int:
         """Number of data-parallel replicas."""
-        return self.mesh.num_ranks // (self.mesh.size("tp") * self.mesh.size("pp"))
+        return num_replicas(self.mesh)
 
     @property
     def global_batch(self) -> int:

@@ -61,6 +61,14 @@ class StageCode:
                 ready += len(layer.parameters)
                 yield from gradient_ready(ready)
 
+    def forward_block(self, block: Block) -> tuple[Instruction, ...]:
+        """Return the forward of one of the blocks."""
+        return self._part(block, Activity.FORWARD)
+
+    def backward_block(self, block: Block) -> tuple[Instruction, ...]:
+        """Return the backward of one of the blocks, recomputation included."""
+        return (*self._recomputed(block), *self._part(block, Activity.BACKWARD))
+
     def layers_in_backward_order(self) -> Iterator[tuple[Block, Layer]]:
         """Yield layers in the order their gradients become ready."""
         for block in reversed(self.blocks):

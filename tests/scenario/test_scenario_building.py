@@ -257,3 +257,33 @@ def test_notes_say_what_was_extrapolated():
     assert "v100_sxm3_32gb takes its efficiencies" in borrowed
     assert "collectives of 16 ranks are beyond the 8" in beyond
     assert simdml.run(IMAGES, cluster="dgx2_v100").notes == (borrowed, beyond)
+
+
+def test_fsdp_shards_over_all_replicas_and_hsdp_over_a_node():
+    training = {"global_batch": None, "batch_per_gpu": 2}
+    assert built(TOKENS, training=training, strategy="fsdp2").job.mesh == Mesh((("tp", 1), ("dp_shard", 16), ("pp", 1)))
+    hybrid = built(TOKENS, training=training, strategy="hsdp").job
+    assert hybrid.mesh == Mesh((("tp", 1), ("dp_shard", 8), ("dp_replicate", 2), ("pp", 1)))
+    assert hybrid.global_batch == 32
+    mesh = {"tp": 2, "dp_replicate": 4}
+    job = built(TOKENS, strategy={"mesh": mesh, "data_parallel": {"kind": "fsdp2"}}).job
+    assert job.mesh == Mesh((("tp", 2), ("dp_shard", 2), ("dp_replicate", 4), ("pp", 1)))
+    assert not job.training.fused_optimizer
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message", "hint"),
+    [
+        ({"data_parallel": {"kind": "fsdp"}}, "unknown data-parallel strategy 'fsdp'", "fsdp1"),
+        ({"data_parallel": {"kind": "ddp", "wrap": "block"}}, "ddp has no option wrap", "fsdp1"),
+        ({"mesh": {"dp_shard": 4}}, "ddp has no dp_shard", "hsdp"),
+        ({"mesh": {"dp_shard": 3}, "data_parallel": {"kind": "fsdp2"}}, "dp_shard 3 x dp_replicate 5", "2, 4, 8"),
+        ({"mesh": {"dp_shard": 1}, "data_parallel": {"kind": "fsdp2"}}, "dp_shard 1 shards nothing", "ddp"),
+    ],
+)
+def test_data_parallel_combinations_that_do_not_exist(strategy, message, hint):
+    with pytest.raises(SimdmlError) as refused:
+        built(TOKENS, training={"microbatch": 1}, strategy=strategy)
+    assert message in str(refused.value).replace('"', "'")
+    assert hint in str(refused.value)
+    assert refused.value.place is not None

@@ -21,6 +21,7 @@ TERMS = (
         "PyTorch's DistributedDataParallel: gradients in buckets, all-reduced while backward goes on.",
         source=DDP,
         aliases=("DistributedDataParallel",),
+        is_strategy=True,
     ),
     Term(
         "bucket",
@@ -53,6 +54,7 @@ TERMS = (
         "(m + p - 1)(F + B) in all",
         "s",
         "Huang et al., GPipe, NeurIPS 2019",
+        is_strategy=True,
     ),
     Term(
         "1f1b",
@@ -62,6 +64,7 @@ TERMS = (
         "s",
         f"{SC21}, section 2.2",
         ("one forward one backward",),
+        is_strategy=True,
     ),
     Term(
         "interleaved",
@@ -70,6 +73,7 @@ TERMS = (
         "s",
         f"{SC21}, section 2.2",
         ("interleaved_1f1b", "chunks"),
+        is_strategy=True,
     ),
     Term("stage", "The blocks that one pipeline coordinate holds.", source="Huang et al., GPipe, NeurIPS 2019"),
     Term(
@@ -84,6 +88,7 @@ TERMS = (
         "s",
         "Dean et al., DistBelief, NeurIPS 2012",
         ("naive model parallelism",),
+        is_strategy=True,
     ),
     Term(
         "scatter-gather",
@@ -132,6 +137,7 @@ TERMS = (
         "balanced: max(M / B_worker, W x M / (S x B_server)) in each direction",
         "s",
         PARAMETER_SERVER,
+        is_strategy=True,
     ),
     Term(
         "shard",

@@ -83,7 +83,7 @@ TERMS = (
         "step time - compute - bubble - launch - waiting for others",
         "s",
         "simdml, results/accounting.py",
-        ("exposed dp", "exposed tp", "exposed pp"),
+        ("exposed dp", "exposed dp_shard", "exposed dp_replicate", "exposed tp", "exposed pp"),
     ),
     Term(
         "bubble",

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word of the field as simdml uses it; ``formula`` and ``unit`` are empty where there is none."""
+    """A word of the field as simdml uses it; ``formula`` and ``unit`` are empty where there is none.
+
+    ``is_strategy`` says that the catalog of strategies has more to say under one of the term's names.
+    """
 
     name: str
     definition: str
@@ -15,3 +18,4 @@ class Term:
     unit: str = ""
     source: str = ""
     aliases: tuple[str, ...] = ()
+    is_strategy: bool = False

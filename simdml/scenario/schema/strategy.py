@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from simdml.documents.quantities import Bandwidth, Bytes, Count, CountOrZero, DocumentModel, SecondsOrZero
+from simdml.documents.quantities import Bandwidth, Count, CountOrZero, DocumentModel, SecondsOrZero
 from simdml.scenario.presets import PRESETS
+from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.scenario.schema.names import offering
+from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.schedules import SCHEDULES
 
-STRATEGY_NAMES = ("ddp", *SCHEDULES, "layer_placement", "parameter_server")
+STRATEGY_NAMES = (*KINDS, *SCHEDULES, "layer_placement", "parameter_server")
 StrategyName = Annotated[str, Field(json_schema_extra=offering(STRATEGY_NAMES))]
 PresetName = Annotated[str, Field(json_schema_extra=offering(PRESETS))]
 ScheduleName = Annotated[str, Field(json_schema_extra=offering(SCHEDULES))]
@@ -26,6 +28,10 @@ class MeshSpec(DocumentModel):
     """Pipeline stages."""
     dp: Count | None = None
     """Data-parallel replicas; what tp and pp leave by default."""
+    dp_shard: Count | None = None
+    """Ranks that FSDP shards over; all replicas by default, those of a node for hsdp."""
+    dp_replicate: Count | None = None
+    """Groups of FSDP shards that replicate each other; what dp_shard leaves by default."""
 
 
 class PipelineSpec(DocumentModel):
@@ -43,21 +49,6 @@ class PipelineSpec(DocumentModel):
     """Whether tensor-parallel ranks send a part each and gather it again; yes in Megatron-LM (SC21, section 4.1)."""
     balance: Literal["blocks", "flops"] | tuple[CountOrZero, ...] = "blocks"
     """Equal numbers of blocks (Megatron-LM), equal FLOPs, or the block each stage begins with."""
-
-
-class DataParallelSpec(DocumentModel):
-    """How replicas agree on gradients."""
-
-    kind: Literal["ddp"] = "ddp"
-    """DistributedDataParallel: gradients are all-reduced."""
-    overlap: bool | None = None
-    """Whether buckets are reduced while backward goes on; yes in PyTorch, no with a mesh (Megatron-LM)."""
-    bucket_cap: Bytes | None = None
-    """Size of a bucket; PyTorch's 1 MiB first and 25 MiB later by default."""
-    first_iteration: bool = False
-    """Whether the step is PyTorch's first, which reduces one bucket of everything."""
-    gradient_as_bucket_view: bool | None = None
-    """Whether gradients lie in the buckets, without copies; no in PyTorch, yes with a mesh (Megatron-LM)."""
 
 
 class ParameterServerSpec(DocumentModel):

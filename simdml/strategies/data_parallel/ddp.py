@@ -6,13 +6,14 @@ Also Megatron-LM's, which reduces in one piece after backward unless told to ove
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import assign_buckets
-from simdml.strategies.data_parallel.replica import CommunicationStream, Replica
+from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.job import DataParallelPlan
+from simdml.strategies.strategy import Strategy
 from simdml.workload.operators import Family, Operator, Phase, memory_bound
 
 GROUP = "dp"
@@ -60,6 +61,11 @@ class DdpReplica(Replica):
         for event in self._awaited:
             yield Wait(f"{event} reduced")
 
+    def memory(self) -> ReplicaMemory:
+        """Return the training state of every parameter, and a copy of its gradient in the buckets unless they alias."""
+        state = Replica.memory(self)
+        return state if self.plan.gradient_as_bucket_view else replace(state, buffers=state.gradients)
+
     def streams(self) -> Iterable[Stream]:
         """Return the stream of the reductions."""
         return self.reductions.stream()
@@ -83,3 +89,19 @@ def _copies(label: str, gradients: list[int]) -> Compute:
         for nbytes in gradients
     ]
     return Compute(label, Activity.CAST, tuple(operators))
+
+
+STRATEGY = Strategy(
+    name="ddp",
+    system="PyTorch DistributedDataParallel; Megatron-LM's own with a mesh",
+    meaning="every GPU holds the model; gradients are all-reduced in buckets while backward goes on",
+    models=(
+        "Buckets in the order gradients get ready, 1 MiB first and then 25 MiB, launched strictly in turn.",
+        "The first iteration, which reduces one bucket of everything after backward.",
+        "Copies of gradients into buckets and back, unless gradients are views of the buckets.",
+    ),
+    sources=(
+        "torch/nn/parallel/distributed.py and torch/csrc/distributed/c10d/reducer.cpp, torch 2.11",
+        "Li et al., PyTorch Distributed, VLDB 2020, arXiv 2006.15704",
+    ),
+)

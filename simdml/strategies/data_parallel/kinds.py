@@ -1,17 +1,99 @@
-"""Data-parallel strategies by the type of their plan; a new one is one file and one line here."""
+"""Data-parallel strategies by name; a new one is one file and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Protocol
 
-from simdml.strategies.data_parallel.ddp import DdpReplica
+from simdml.errors import InfeasibleError, UnknownNameError
+from simdml.strategies.data_parallel import ddp, fsdp1, fsdp2
 from simdml.strategies.data_parallel.replica import Replica
-from simdml.strategies.job import DataParallelPlan, Job
+from simdml.strategies.job import DataParallelPlan, Job, ReplicaPlan, num_replicas
 from simdml.strategies.stage_code import StageCode
+from simdml.strategies.strategy import Strategy
+
+
+class MakeReplica(Protocol):
+    """Makes the rank that holds ``code``, as ``plan`` has it."""
+
+    def __call__(self, job: Job, code: Sequence[StageCode], plan: Any) -> Replica:
+        """Return the rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A data-parallel strategy: what it stands for, its plan with that system's defaults, and its compiler.
+
+    ``axes`` are the mesh axes its replicas lie on; ``combines`` the degrees of model parallelism it goes with, and
+    ``instead`` what to use where it does not. ``framework`` is whose defaults hold for the rest of the job; empty for
+    PyTorch's alone and Megatron-LM's with a mesh. ``accumulates`` says that the model's own kernels add gradients of
+    micro-batches; otherwise the strategy does.
+    """
+
+    strategy: Strategy
+    plan: Any
+    replica: MakeReplica
+    axes: tuple[str, ...] = ("dp",)
+    combines: tuple[str, ...] = ("tp", "pp")
+    instead: str = "ddp"
+    framework: str = ""
+    accumulates: bool = True
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The options of the strategy with their defaults; units at the end of a name left out."""
+        return {option_name(field.name): getattr(self.plan, field.name) for field in fields(self.plan)}
+
+
+def option_name(field_name: str) -> str:
+    """Return how a scenario calls a field of a plan: quantities carry their units there."""
+    for unit in ("_bytes", "_s"):
+        field_name = field_name.removesuffix(unit)
+    return field_name
+
+
+PYTORCH: Final = "PyTorch"
+SHARDED: Final = ("dp_shard", "dp_replicate")
+
+KINDS: Mapping[str, Kind] = {
+    kind.strategy.name: kind
+    for kind in (
+        Kind(ddp.STRATEGY, DataParallelPlan(), ddp.DdpReplica),
+        Kind(
+            fsdp1.STRATEGY, fsdp1.Fsdp1Plan(), fsdp1.Fsdp1Replica, SHARDED, ("tp",), "fsdp2", PYTORCH, accumulates=False
+        ),
+        Kind(fsdp2.STRATEGY, fsdp2.Fsdp2Plan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
+        Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
+    )
+}
+
+
+def find_kind(name: str) -> Kind:
+    """Return the data-parallel strategy called ``name``.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    if name not in KINDS:
+        raise UnknownNameError("data-parallel strategy", name, KINDS)
+    return KINDS[name]
 
 
 def make_replica(job: Job, code: Sequence[StageCode]) -> Replica:
-    """Return the rank that holds ``code``, as the job's plan has it."""
-    if job.mesh.size("dp") == 1:
+    """Return the rank that holds ``code``, as the job's plan has it.
+
+    Raises:
+        InfeasibleError: a degree of model parallelism that the strategy does not go with.
+    """
+    if num_replicas(job.mesh) == 1:
         return Replica(job, code)
-    return DdpReplica(job, code, job.data_parallel or DataParallelPlan())
+    plan: ReplicaPlan = job.data_parallel or DataParallelPlan()
+    kind = find_kind(plan.kind)
+    for axis in ("tp", "pp"):
+        if job.mesh.size(axis) > 1 and axis not in kind.combines:
+            raise InfeasibleError(
+                f"{plan.kind} does not combine with {axis}: {kind.strategy.system} has no such mode",
+                hint=f"leave {axis} out, or use kind: {kind.instead}",
+            )
+    return kind.replica(job, code, plan)

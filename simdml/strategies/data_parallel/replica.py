@@ -7,9 +7,23 @@ from dataclasses import dataclass, field
 
 from simdml.program.instructions import Activity, Collective, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
-from simdml.strategies.job import Job
+from simdml.strategies.job import Job, Precision
 from simdml.strategies.stage_code import StageCode
-from simdml.workload.optimizer import optimizer_operators
+from simdml.workload.optimizer import optimizer_operators, optimizer_state_bytes_per_parameter
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMemory:
+    """Bytes of a rank's part of the training state; ``buffers`` is what communication needs beside it.
+
+    ``host`` is what lies in the memory of the node instead.
+    """
+
+    parameters: float
+    gradients: float
+    optimizer: float
+    buffers: float = 0.0
+    host: float = 0.0
 
 
 @dataclass(slots=True)
@@ -43,17 +57,30 @@ class Replica:
 
     def update(self) -> Iterator[Instruction]:
         """Yield the optimizer step."""
-        yield self.optimizer(sum(sum(code.gradients()) for code in self.code))
+        yield self.optimizer(self.elements)
 
     def streams(self) -> Iterable[Stream]:
         """Return the other streams, once everything above was yielded."""
         return ()
 
-    def optimizer(self, elements: int) -> Compute:
-        """Return the optimizer step over so many parameters."""
+    def memory(self) -> ReplicaMemory:
+        """Return what the training state takes: weight, gradient and optimizer state of every parameter."""
+        training, elements = self.job.training, self.elements
+        state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
+        return ReplicaMemory(
+            elements * training.weight_bytes, elements * training.gradient_bytes, float(elements * state)
+        )
+
+    @property
+    def elements(self) -> int:
+        """Parameters of all chunks on this tensor-parallel rank."""
+        return sum(sum(code.gradients()) for code in self.code)
+
+    def optimizer(self, elements: int, precision: Precision | None = None) -> Compute:
+        """Return the optimizer step over so many parameters, of which ``precision`` says what is kept in fp32."""
         training = self.job.training
         operators = optimizer_operators(
-            training.optimizer, elements, training.precision, fused=training.fused_optimizer
+            training.optimizer, elements, precision or training.precision, fused=training.fused_optimizer
         )
         return Compute("optimizer", Activity.OPTIMIZER, tuple(operators))
 

@@ -1,0 +1,79 @@
+"""The ``strategy.data_parallel`` section into a plan with the defaults of the system it names."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from simdml.errors import InfeasibleError
+from simdml.program.mesh import Mesh
+from simdml.scenario.choices import Choices
+from simdml.scenario.loading import Scenario
+from simdml.scenario.places import located
+from simdml.scenario.schema.data_parallel import DataParallelSpec
+from simdml.strategies.data_parallel.kinds import KINDS, Kind, find_kind, option_name
+from simdml.strategies.job import DataParallelPlan, ReplicaPlan, num_replicas
+
+PATH = ("strategy", "data_parallel")
+
+
+def kind_of(scenario: Scenario, section: DataParallelSpec | None) -> Kind:
+    """Return the strategy that the section names, ddp without one; raises UnknownNameError."""
+    with located(scenario.document, *PATH, "kind"):
+        return find_kind(section.kind if section is not None else "ddp")
+
+
+def data_parallel_plan(
+    scenario: Scenario, section: DataParallelSpec | None, mesh: Mesh, system: str, choices: Choices
+) -> ReplicaPlan | None:
+    """Return how the replicas of ``mesh`` share their work, None for one replica.
+
+    What the section leaves open is the default of ``system`` for ddp and of its own system for another kind.
+
+    Raises:
+        UnknownNameError: no such kind.
+        InfeasibleError: an option that the kind does not have.
+    """
+    kind = kind_of(scenario, section)
+    given = _given(scenario, section, kind)
+    if num_replicas(mesh) == 1:
+        return None
+    for name, value in kind.options.items():
+        if name not in given and value is not None and kind.strategy.name != "ddp":
+            choices.note(".".join((*PATH, name)), value, kind.strategy.system)
+    plan: ReplicaPlan = replace(kind.plan, **_by_field(kind, given))
+    return _ddp(plan, given, system, choices) if isinstance(plan, DataParallelPlan) else plan
+
+
+def _given(scenario: Scenario, section: DataParallelSpec | None, kind: Kind) -> dict[str, Any]:
+    if section is None:
+        return {}
+    written = section.model_fields_set - {"kind"}
+    given = {name: getattr(section, name) for name in sorted(written) if getattr(section, name) is not None}
+    for name in given:
+        if name not in kind.options:
+            having = ", ".join(other for other, each in KINDS.items() if name in each.options)
+            raise InfeasibleError(
+                f"{kind.strategy.name} has no option {name}",
+                place=scenario.document.place((*PATH, name)),
+                hint=f"it is one of {having}; {kind.strategy.name} has {', '.join(kind.options) or 'no options'}",
+            )
+    return given
+
+
+def _by_field(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options under the names of the plan's fields; quantities are whole bytes there."""
+    named = {option_name(field.name): field.name for field in fields(kind.plan)}
+    return {named[name]: int(value) if named[name].endswith("_bytes") else value for name, value in given.items()}
+
+
+def _ddp(plan: DataParallelPlan, given: dict[str, Any], system: str, choices: Choices) -> DataParallelPlan:
+    """Return DistributedDataParallel with what PyTorch and Megatron-LM do differently."""
+    pytorch, path = system == "PyTorch", ".".join(PATH)
+    overlap = choices.given_or(given.get("overlap"), f"{path}.overlap", pytorch, system)
+    view = choices.given_or(
+        given.get("gradient_as_bucket_view"), f"{path}.gradient_as_bucket_view", not pytorch, system
+    )
+    if plan.bucket_cap_bytes is None and overlap:
+        choices.note(f"{path}.bucket_cap", "1 MiB first, then 25 MiB", "PyTorch")
+    return replace(plan, overlap=overlap, gradient_as_bucket_view=view)

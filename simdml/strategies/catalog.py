@@ -1,0 +1,56 @@
+"""Every strategy by name, with the system it stands for; a new one is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
+
+from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.schedules import SCHEDULES
+from simdml.strategies.strategy import Strategy
+
+PLACEMENT = Strategy(
+    "layer_placement",
+    "PyTorch's model parallel tutorial; DistBelief's model replicas",
+    "one model over the GPUs, layer after layer, one GPU working at a time",
+    models=("Stages of equal FLOPs, of equal numbers of blocks, or cut by hand; one micro-batch a step.",),
+    sources=("pytorch/tutorials, intermediate_source/model_parallel_tutorial.rst; Dean et al., NIPS 2012",),
+)
+
+SERVERS = Strategy(
+    "parameter_server",
+    "ps-lite, MXNet, TensorFlow",
+    "parameters sharded over servers, which sum the workers' gradients",
+    models=(
+        "Synchronous or asynchronous servers, dedicated or beside workers; whole tensors in turn, by size, or cut.",
+        "Summing in a node first; pushes and pulls on one connection from each worker to each server.",
+    ),
+    sources=("Li et al., OSDI 2014; dmlc/ps-lite; apache/mxnet, src/kvstore",),
+)
+
+SYSTEMS_OF_SCHEDULES: Mapping[str, str] = {
+    "gpipe": "GPipe; torch ScheduleGPipe",
+    "1f1b": "PipeDream-Flush; Megatron-LM; torch Schedule1F1B",
+    "interleaved_1f1b": "Megatron-LM with virtual stages",
+}
+"""Whose schedule a name is; a schedule without a line here is listed without a system."""
+
+
+def strategies() -> Mapping[str, Strategy]:
+    """Return every strategy by name."""
+    return {strategy.name: strategy for strategy in _all()}
+
+
+def _all() -> Iterator[Strategy]:
+    for kind in KINDS.values():
+        yield replace(kind.strategy, defaults=kind.options)
+    yield PLACEMENT
+    for name in SCHEDULES:
+        yield Strategy(name, SYSTEMS_OF_SCHEDULES.get(name, ""), schedule_meaning(name))
+    yield SERVERS
+
+
+def schedule_meaning(name: str) -> str:
+    """Return one line about a pipeline schedule: how its module begins."""
+    return str(import_module(SCHEDULES[name].__module__).__doc__).split("\n", maxsplit=1)[0]

@@ -1,0 +1,157 @@
+"""What PyTorch's two FSDPs share: parameters in shards, gathered unit by unit, gradients reduce-scattered.
+
+A unit is gathered when forward or backward comes to it, or earlier if it is prefetched, and freed after. All-gathers
+and reduce-scatters use one communicator and so run in the order they are issued
+(torch/distributed/fsdp/_runtime_utils.py; torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py). The sharded
+parameters are fp32; what is gathered and computed with is of the training precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, Protocol
+
+from simdml.program.instructions import Instruction, Record, Wait
+from simdml.program.program import Stream
+from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, STEP_BEGINS, Gathering
+from simdml.strategies.data_parallel.reduction import Reduction
+from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
+from simdml.strategies.data_parallel.units import Unit, Units, Wrap, largest_pair, wrap_blocks
+from simdml.strategies.job import Job
+from simdml.strategies.stage_code import StageCode
+from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
+
+Prefetch = Literal["pre", "post", "none"]
+"""When the next unit of backward is gathered: before the gradients of this one are computed, after, or when needed."""
+
+
+class FsdpPlan(Protocol):
+    """What the plans of both FSDPs have."""
+
+    @property
+    def wrap(self) -> Wrap:
+        """What a unit is."""
+
+    @property
+    def backward_prefetch(self) -> Prefetch:
+        """When the next unit of backward is gathered."""
+
+    @property
+    def no_sync(self) -> bool | None:
+        """Whether gradients are reduced after the last micro-batch alone; by default in a pipeline."""
+
+    def reshards(self, *, is_root: bool, pipelined: bool) -> bool:
+        """Say whether a unit is freed after forward and gathered again for backward."""
+
+
+class FsdpReplica(Replica):
+    """A rank that holds a shard of every unit."""
+
+    def __init__(
+        self, job: Job, code: Sequence[StageCode], plan: FsdpPlan, gathering: Gathering, reduction: Reduction
+    ) -> None:
+        super().__init__(job, code)
+        self.plan = plan
+        self.gathering = gathering
+        self.reduction = reduction
+        model = job.build(job.training.microbatch)
+        self.units = [wrap_blocks(each, f"chunk {chunk}", model, plan.wrap) for chunk, each in enumerate(code)]
+        self.pipelined = job.mesh.size("pp") > 1
+        self.no_sync = self.pipelined if plan.no_sync is None else plan.no_sync
+
+    def start(self) -> Iterator[Instruction]:
+        """Yield the mark that parameters are those of this step."""
+        yield Record(STEP_BEGINS)
+
+    def forward(self, chunk: int) -> Iterator[Instruction]:
+        """Yield a forward, every unit gathered before and freed after it."""
+        code, units = self.code[chunk], self.units[chunk]
+        self.gathering.in_backward = False
+        yield from self.gathering.use(units.root)
+        for block, unit in zip(code.blocks, units.of_block, strict=True):
+            yield from self.gathering.use(unit)
+            yield from code.forward_block(block)
+            if unit is not None and self._reshards(unit, units):
+                yield from self.gathering.free(unit)
+        if units.root is not None and self._reshards(units.root, units):
+            yield from self.gathering.free(units.root)
+        yield from self.gathering.forward_ends()
+
+    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+        """Yield a backward, every unit gathered before, freed and reduced after it.
+
+        In a pipeline, PyTorch reduces after the whole last backward (torch/distributed/pipelining/stage.py,
+        backward_maybe_with_nosync), and keeps parameters whole until then.
+        """
+        code, units, when = self.code[chunk], self.units[chunk], self.plan.backward_prefetch
+        self.gathering.in_backward = True
+        reduces = (last or not self.no_sync) and not self.pipelined
+        upcoming = iter([unit for unit in reversed(units.of_block) if unit is not None])
+        yield from self.gathering.use(units.root)
+        first = next(upcoming, None)
+        if when != "none" and units.root is not None:
+            self.gathering.prefetch(first)
+        for block, unit in zip(reversed(code.blocks), reversed(units.of_block), strict=True):
+            if unit is None:
+                yield from code.backward_block(block)
+                continue
+            yield from self.gathering.use(unit)
+            if when == "pre":
+                self.gathering.prefetch(next(upcoming, None))
+            yield from code.backward_block(block)
+            yield from self._freed(unit, last=last)
+            if when == "post":
+                self.gathering.prefetch(next(upcoming, None))
+            yield from self.reduction.reduce(unit) if reduces else self.reduction.accumulate(unit)
+        if units.root is not None:
+            yield from self._freed(units.root, last=last)
+            yield from self.reduction.reduce(units.root) if reduces else self.reduction.accumulate(units.root)
+        if last and self.pipelined:
+            for unit in units.all():
+                yield from self.reduction.reduce(unit)
+
+    def finish(self) -> Iterator[Instruction]:
+        """Yield the compute stream's wait for the last reduction on each axis."""
+        for event in self.reduction.last.values():
+            yield Wait(event)
+
+    def update(self) -> Iterator[Instruction]:
+        """Yield the optimizer step over the shards, which are fp32 in every precision."""
+        yield self.optimizer(self._shard_elements(), "fp32")
+
+    def streams(self) -> Iterable[Stream]:
+        """Return the streams of both communicators."""
+        return (*self.reduction.shards.stream(), *self.reduction.replicas.stream())
+
+    def memory(self) -> ReplicaMemory:
+        """Return (4 + 4 + state) bytes of every shard, and what is whole at a time.
+
+        Whole at a time are two neighbouring units' weights, a unit's gradient in the type that is reduced, and the
+        weights that stay gathered between forward and backward. Without synchronisation gradients are whole.
+        """
+        training, shards = self.job.training, self._shard_elements()
+        state = optimizer_state_bytes_per_parameter(training.optimizer, "fp32")
+        moving = staying = 0
+        for units in self.units:
+            moves = [unit.elements for unit in units.all() if self._reshards(unit, units)]
+            moving = max(moving, largest_pair(moves))
+            staying += sum(unit.elements for unit in units.all()) - sum(moves)
+        largest = max((unit.elements for units in self.units for unit in units.all()), default=0)
+        whole = self.elements * training.gradient_bytes if self.no_sync and training.num_microbatches > 1 else 0
+        return ReplicaMemory(
+            parameters=float(ORIGINAL_BYTES * shards),
+            gradients=float(ORIGINAL_BYTES * shards + whole),
+            optimizer=float(state * shards),
+            buffers=float(training.weight_bytes * (moving + staying) + training.gradient_bytes * largest),
+        )
+
+    def _reshards(self, unit: Unit, units: Units) -> bool:
+        return self.plan.reshards(is_root=unit is units.root, pipelined=self.pipelined)
+
+    def _freed(self, unit: Unit, *, last: bool) -> Iterator[Instruction]:
+        """Free ``unit`` after backward, which a pipeline does after the last micro-batch alone."""
+        if last or not self.pipelined:
+            yield from self.gathering.free(unit)
+
+    def _shard_elements(self) -> int:
+        return sum(self.gathering.shard_elements(unit) for units in self.units for unit in units.all())
