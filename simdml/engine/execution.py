@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from simdml.cluster.cluster import Cluster
+from simdml.engine.consistency import Chief
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.flows import FlowTable
 from simdml.engine.folding import Partition
@@ -61,7 +62,10 @@ class RankExecution:
 
 @dataclass(slots=True)
 class Execution:
-    """Everything the simulator needs, built by :func:`simdml.engine.lowering.lower`."""
+    """Everything the simulator needs, built by :func:`simdml.engine.lowering.lower`.
+
+    ``chief`` keeps the global step of servers with backup workers.
+    """
 
     program: Program
     cluster: Cluster
@@ -71,3 +75,4 @@ class Execution:
     partition: Partition
     ranks: list[RankExecution]
     shards: list[Shard]
+    chief: Chief

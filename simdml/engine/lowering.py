@@ -9,9 +9,10 @@ from math import inf
 
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
+from simdml.engine import exchange, server
 from simdml.engine import operations as ops
-from simdml.engine import server as ps
 from simdml.engine.clock import quantize
+from simdml.engine.consistency import Chief
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.flows import COMMUNICATION, Communication, flow_table
@@ -54,20 +55,12 @@ def lower(
     partition = fold(program, cluster, table, wanted=folded)
     capacity = cluster.links.capacity_bytes_per_s
     network = Network(env, [float(capacity[link]) for link in partition.link_representatives])
-    shards = [
-        ps.Shard(
-            env,
-            shard.name,
-            index,
-            synchronous=shard.synchronous,
-            workers=shard.workers,
-            staleness=shard.staleness,
-        )
-        for index, shard in enumerate(program.servers)
-    ]
-    execution = Execution(program, cluster, env, network, table, partition, [], shards)
+    chief = Chief(lambda: env.now)
+    shards = server.make_shards(env, program.servers, chief)
+    execution = Execution(program, cluster, env, network, table, partition, [], shards, chief)
     builder = _Builder(execution, costs, report_step, coarsened=coarsened)
     execution.ranks = [builder.rank(rank) for rank in partition.representatives]
+    chief.keys = sum(len(shard.keys) for shard in shards)
     return execution
 
 
@@ -270,7 +263,7 @@ class _Builder:
             case Record():
                 return ops.Record(events[instruction.event]), Meaning(instruction.event, Kind.MARK, "")
             case Wait():
-                wait = waits.setdefault(instruction.event, ops.Wait(events[instruction.event]))
+                wait = waits.setdefault(instruction.event, ops.Wait(events[instruction.event], instruction.lag))
                 return wait, Meaning(instruction.event, Kind.WAIT, "")
             case StepEnd():
                 return ops.StepEnd(self.report_step, instruction.synchronise), Meaning("end of step", Kind.MARK, "")
@@ -310,21 +303,27 @@ class _Builder:
             case Pull():
                 account = "pull"
                 shard = self.execution.shards[instruction.server]
-                operation = ps.Pull(network, shard, instruction.key, bundle, payload, latency)
+                shard.hold(instruction.key, instruction.payload_bytes)
+                operation = exchange.Pull(
+                    network, shard, instruction.key, bundle, payload, latency=latency, behind=instruction.behind
+                )
         return operation, Meaning(instruction.label, Kind.COMMUNICATION, account, payload_bytes=payload)
 
     def _push(self, instruction: Push, bundle: Bundle, latency: float) -> Operation:
-        shard_program = self.program.servers[instruction.server]
-        rate = self.costs.server.bytes_per_s
-        return ps.Push(
+        work = self.program.servers[instruction.server].work
+        shard = self.execution.shards[instruction.server]
+        shard.hold(instruction.key, instruction.payload_bytes)
+        per_byte = instruction.payload_bytes / self.costs.server.bytes_per_s
+        return exchange.Push(
             self.execution.network,
-            self.execution.shards[instruction.server],
+            shard,
             instruction.key,
             bundle,
             instruction.payload_bytes,
             latency=latency,
-            sum_s=self.costs.server.per_message_s + instruction.payload_bytes * shard_program.apply_bytes / rate,
-            update_s=instruction.payload_bytes * shard_program.update_bytes / rate,
+            cost=server.PushCost.of(
+                self.costs.server.per_message_s, work.copy * per_byte, work.sum * per_byte, work.update * per_byte
+            ),
         )
 
 

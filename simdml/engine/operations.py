@@ -190,13 +190,13 @@ class Record:
 
 
 class Wait:
-    """Hold the stream until the matching record; ``number`` counts this stream's waits for the event."""
+    """Hold the stream until the matching record; ``number`` counts this stream's waits for the event, from -lag."""
 
     __slots__ = ("event", "number")
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, lag: int = 0) -> None:
         self.event = event
-        self.number = 0
+        self.number = -lag
 
     def begin(self, stream: Stream) -> bool:
         """Go on if the event was recorded often enough, else wait."""

@@ -1,45 +1,86 @@
-"""A parameter-server shard: one queue of work, a version of every key, and a rule for answering pulls.
+"""A parameter-server shard: gradients queue for its threads, and pulls for the version they may have.
 
-The shard sums gradients and applies updates one after another, first come first served. Synchronous shards publish a
-key when every worker's push is in; asynchronous ones apply each push at once. A pull is answered when the worker's own
-latest push of the key is part of what it gets; with a staleness bound s (Ho et al., "More effective distributed ML via
-a stale synchronous parallel parameter server", NIPS 2013), when every worker's push of at most s steps before is.
+Pushes are served first come, first served; what a push does, and who may read, is its consistency's affair
+(:mod:`simdml.engine.consistency`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from typing import NamedTuple
 
 from simdml.engine.clock import quantize
+from simdml.engine.consistency import DROPPED, Chief, Effect, KeyState, Request, Rule, rule_of
 from simdml.engine.environment import SimEnvironment
-from simdml.engine.network import Bundle, Network
-from simdml.engine.stream import Stream
 from simdml.engine.track import Blame, Entry, Track
+from simdml.program.servers import Bulk, ServerShard
 
 ENTRIES_KEPT = 20_000
 """A shard keeps this many latest entries, at most twice as many."""
 
 
-@dataclass(slots=True)
-class KeyState:
-    """One key: pushes summed into the version in the making, versions published, and who waits for one.
+class PushCost(NamedTuple):
+    """A shard's seconds for a push, on the tick: for the message, the first copy, each sum, an update; or to apply."""
 
-    ``pushed`` counts each worker's pushes sent, ``applied`` those that are part of the key.
+    message_s: float
+    copy_s: float
+    sum_s: float
+    update_s: float
+    apply_s: float
+
+    @classmethod
+    def of(cls, message_s: float, copy_s: float, sum_s: float, update_s: float) -> PushCost:
+        """Return costs on the tick; to apply a push at once is an update, or a sum where workers make the updates."""
+        parts = (message_s, copy_s, sum_s, update_s, update_s or sum_s)
+        return cls(*(quantize(part) for part in parts))
+
+    def total(self, effect: Effect) -> float:
+        """Return the seconds ``effect`` takes."""
+        done = effect.copies * self.copy_s + effect.sums * self.sum_s
+        return self.message_s + done + effect.updates * self.update_s + effect.applies * self.apply_s
+
+
+@dataclass(slots=True)
+class Activity:
+    """What a shard did since ``since``, seconds and counts; results read it.
+
+    ``queued_s`` is the time pushes waited for a thread or a lock. ``staleness`` counts applied gradients by how many
+    updates of the key came after the parameters they were made from. ``held[waiter, other]`` are the seconds
+    pulls of ``waiter`` were held back until a push of ``other`` came; ``served_s[waiter]`` those until the shard had
+    worked that push off.
     """
 
-    summed: int = 0
-    version: int = 0
-    pushed: dict[int, int] = field(default_factory=dict)
-    applied: dict[int, int] = field(default_factory=dict)
-    waiting: list[tuple[float, Callable[[Blame], None]]] = field(default_factory=list)
+    since: float = 0.0
+    busy_s: float = 0.0
+    queued_s: float = 0.0
+    pushes: int = 0
+    dropped: int = 0
+    updates: int = 0
+    staleness: Counter[int] = field(default_factory=Counter)
+    held: dict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
+    served_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class _Push(NamedTuple):
+    """A push in service: when it came and was begun, what caused that, and what it does."""
+
+    key: str
+    worker: int
+    number: int
+    arrived: float
+    start: float
+    blame: Blame | None
+    effect: Effect
 
 
 class Shard(Track):
-    """The server side. ``updates`` counts finished updates of any key over the run.
+    """The server side.
 
-    ``staleness`` is how many steps an asynchronous worker may be ahead of the slowest; None is without bound.
+    ``threads`` serve pushes side by side. With ``key_lock`` every key belongs to one of them, to that with the fewest
+    bytes when it was first seen, as in BytePS (byteps/server/server.h, GetThreadID). A gradient is made from the
+    parameters of ``delay`` pulls before the latest. ``peers`` are all shards of the program.
     """
 
     def __init__(
@@ -47,139 +88,134 @@ class Shard(Track):
         env: SimEnvironment,
         name: str,
         index: int,
+        rule: Rule,
         *,
-        synchronous: bool,
-        workers: int,
-        staleness: int | None = None,
+        threads: int = 1,
+        key_lock: bool = True,
+        delay: int = 0,
     ) -> None:
         super().__init__(name, -1 - index)
         self.env = env
-        self.synchronous = synchronous
-        self.workers = workers
-        self.lead: float = 0 if synchronous else inf if staleness is None else staleness
-        self.free_at = 0.0
-        self.updates = 0
-        self.busy_s = 0.0
+        self.rule = rule
+        self.key_lock = key_lock
+        self.delay = delay
+        self.free_at = [0.0] * threads
+        self.load_bytes = [0.0] * threads
         self.keys: dict[str, KeyState] = {}
+        self.activity = Activity()
+        self.peers: list[Shard] = [self]
 
-    def state(self, key: str) -> KeyState:
-        """Return the state of ``key``, made on first use."""
-        return self.keys.setdefault(key, KeyState())
+    def hold(self, key: str, nbytes: float) -> None:
+        """Make a place for ``key`` if there is none."""
+        if key not in self.keys:
+            thread = self.load_bytes.index(min(self.load_bytes))
+            self.load_bytes[thread] += nbytes
+            self.keys[key] = KeyState(thread if self.key_lock else None)
 
-    def pushed(self, key: str, worker: int, sum_s: float, update_s: float, blame: Blame) -> None:
-        """A push of ``worker`` has arrived; sum it and, when the version is complete, update.
+    def restart_activity(self) -> None:
+        """Forget what was done so far, at the end of a warm-up."""
+        self.activity = Activity(self.env.now)
 
-        ``sum_s`` and ``update_s`` are the shard's time for it, on the tick.
-        """
-        state = self.state(key)
-        state.summed += 1
-        complete = not self.synchronous or state.summed == self.workers
-        if complete:
-            state.summed = 0
+    def arrived(self, key: str, worker: int, number: int, cost: PushCost, blame: Blame) -> None:
+        """Push ``number`` of ``worker`` has arrived: put it in the queue of its thread, or of the one free first."""
+        state = self.keys[key]
+        effect = self.rule.arrive(state, worker, number)
         now = self.env.now
-        start = max(now, self.free_at)
-        cost = sum_s + (update_s if complete else 0.0)
-        self.free_at = start + cost
-        self.busy_s += cost
-        cause = blame if start == now else None
-        self.env.call_in(self.free_at - now, lambda: self._done(key, worker, now, start, cause, complete))
+        thread = state.thread if state.thread is not None else self.free_at.index(min(self.free_at))
+        start = max(now, self.free_at[thread])
+        end = self.free_at[thread] = start + cost.total(effect)
+        push = _Push(key, worker, number, now, start, blame if start == now else None, effect)
+        self.env.call_in(end - now, lambda: self._done(push))
 
-    def request(self, key: str, worker: int, answer: Callable[[Blame | None], None]) -> None:
-        """Call ``answer`` when the worker may have the key: at once if nobody is too far behind."""
-        state = self.state(key)
-        wanted = state.pushed.get(worker, 0) - self.lead
-        if self._settled(state) >= wanted:
-            answer(None)
+    def request(self, key: str, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
+        """Call ``answer`` when ``worker``, which has sent ``wanted`` pushes of the key, may have it."""
+        state = self.keys[key]
+        request = Request(wanted, worker, self.env.now, answer)
+        if self.rule.readable(state, worker, wanted):
+            self._answer(state, request, None)
         else:
-            state.waiting.append((wanted, answer))
+            state.waiting.append(request)
 
-    def _settled(self, state: KeyState) -> int:
-        """Return how many pushes of every worker are part of the key."""
-        if self.synchronous:
-            return state.version
-        return min(state.applied.values()) if len(state.applied) == self.workers else 0
+    def _answer(self, state: KeyState, request: Request, blame: Blame | None) -> None:
+        seen = state.seen.setdefault(request.worker, [])
+        if self.delay or not seen:
+            seen.append(state.version)
+        else:
+            seen[0] = state.version
+        request.answer(blame)
 
-    def _done(self, key: str, worker: int, ready: float, start: float, blame: Blame | None, complete: bool) -> None:
-        self.entries.append(Entry(0, ready, start, self.env.now, blame))
+    def _done(self, push: _Push) -> None:
+        state = self.keys[push.key]
+        now = self.env.now
+        blame = push.blame if push.start == push.arrived or len(self.free_at) == 1 else self._ended_at(push.start)
+        self.entries.append(Entry(0, push.arrived, push.start, now, blame))
         if len(self.entries) > 2 * ENTRIES_KEPT:
             self.forget(ENTRIES_KEPT)
-        if not complete:
-            return
-        self.updates += 1
-        state = self.state(key)
-        state.version += 1
-        state.applied[worker] = state.applied.get(worker, 0) + 1
+        self._note(state, push)
+        everybody = self.rule.done(state, push.worker, push.effect)
         cause = Blame(self, self.position)
-        settled = self._settled(state)
-        ready_now = [answer for wanted, answer in state.waiting if wanted <= settled]
-        state.waiting = [item for item in state.waiting if item[0] > settled]
-        for answer in ready_now:
-            answer(cause)
+        if everybody:
+            for shard in self.peers:
+                for each in shard.keys.values():
+                    shard._serve(each, push, cause)
+        elif state.waiting and push.effect is not DROPPED:
+            self._serve(state, push, cause)
+
+    def _serve(self, state: KeyState, push: _Push, cause: Blame) -> None:
+        """Answer the pulls that ``push`` released, in the order they asked."""
+        ready: list[Request] = []
+        held: list[Request] = []
+        for request in state.waiting:
+            (ready if self.rule.readable(state, request.worker, request.wanted) else held).append(request)
+        state.waiting = held
+        for request in ready:
+            waited_until = max(request.asked, push.arrived)
+            self.activity.held[request.worker, push.worker] += waited_until - request.asked
+            self.activity.served_s[request.worker] += self.env.now - waited_until
+            self._answer(state, request, cause)
+
+    def _ended_at(self, time: float) -> Blame | None:
+        """Return the blame for the work that was over at ``time``, for which a push waited."""
+        for index in range(len(self.entries) - 1, -1, -1):
+            if self.entries[index].end == time:
+                return Blame(self, self.first + index + 1)
+        return None
+
+    def _note(self, state: KeyState, push: _Push) -> None:
+        activity = self.activity
+        activity.pushes += 1
+        activity.busy_s += self.env.now - push.start
+        activity.queued_s += push.start - push.arrived
+        activity.updates += push.effect.completes
+        if push.effect is DROPPED:
+            activity.dropped += 1
+            return
+        made_from = self._made_from(state, push)
+        if made_from is not None:
+            activity.staleness[state.version - made_from] += 1
+
+    def _made_from(self, state: KeyState, push: _Push) -> int | None:
+        """Return the version the gradient was made from, None for the parameters everybody began with."""
+        seen = state.seen.get(push.worker)
+        if not seen or push.number <= self.delay:
+            return None
+        return seen[push.number - 1 - self.delay if self.delay else 0]
 
 
-class Push:
-    """Send a gradient; the stream goes on when the server has received it."""
-
-    __slots__ = ("bundle", "key", "latency", "network", "payload_bytes", "shard", "sum_s", "update_s")
-
-    def __init__(
-        self,
-        network: Network,
-        shard: Shard,
-        key: str,
-        bundle: Bundle,
-        payload_bytes: float,
-        *,
-        latency: float,
-        sum_s: float,
-        update_s: float,
-    ) -> None:
-        self.network = network
-        self.shard = shard
-        self.key = key
-        self.bundle = bundle
-        self.payload_bytes = payload_bytes
-        self.latency = latency
-        self.sum_s = quantize(sum_s)
-        self.update_s = quantize(update_s)
-
-    def begin(self, stream: Stream) -> bool:
-        """Move the gradient to the shard."""
-        start, blame = stream.ready, Blame(stream, stream.position + 1)
-        pushed = self.shard.state(self.key).pushed
-        pushed[stream.rank] = pushed.get(stream.rank, 0) + 1
-
-        def done() -> None:
-            self.shard.pushed(self.key, stream.rank, self.sum_s, self.update_s, blame)
-            stream.finish_in(0.0, start)
-
-        self.network.send(self.bundle, self.payload_bytes, self.latency, done)
-        return False
-
-
-class Pull:
-    """Fetch a key; the stream goes on when the answer has arrived."""
-
-    __slots__ = ("bundle", "key", "latency", "network", "payload_bytes", "shard")
-
-    def __init__(
-        self, network: Network, shard: Shard, key: str, bundle: Bundle, payload_bytes: float, latency: float
-    ) -> None:
-        self.network = network
-        self.shard = shard
-        self.key = key
-        self.bundle = bundle
-        self.payload_bytes = payload_bytes
-        self.latency = latency
-
-    def begin(self, stream: Stream) -> bool:
-        """Ask the shard; when it answers, move the parameters."""
-
-        def answer(blame: Blame | None) -> None:
-            start = stream.env.now
-            self.network.send(
-                self.bundle, self.payload_bytes, self.latency, lambda: stream.finish_in(0.0, start, blame)
-            )
-
-        self.shard.request(self.key, stream.rank, answer)
-        return False
+def make_shards(env: SimEnvironment, programs: Sequence[ServerShard], chief: Chief) -> list[Shard]:
+    """Return the shards of a program, which know each other."""
+    shards = [
+        Shard(
+            env,
+            program.name,
+            index,
+            rule_of(program.consistency, chief),
+            threads=program.threads,
+            key_lock=program.key_lock,
+            delay=program.consistency.delay if isinstance(program.consistency, Bulk) else 0,
+        )
+        for index, program in enumerate(programs)
+    ]
+    for shard in shards:
+        shard.peers = shards
+    return shards

@@ -18,7 +18,9 @@ from simdml.engine.execution import Execution
 from simdml.engine.lowering import lower
 from simdml.engine.stream import Stream
 from simdml.errors import InfeasibleError
+from simdml.program.instructions import Wait
 from simdml.program.program import Program, check
+from simdml.program.servers import Backup, in_lockstep
 
 MOST_STEPS: Final = 12
 STEADY: Final = 1e-3
@@ -31,7 +33,7 @@ class Recording:
 
     ``step_ends[rank position][step]`` in seconds; ``steps`` of them are done on every rank. ``asynchronous`` runs have
     no common step: their workers step on their own. ``periodic`` is True when the last step took equally long on every
-    rank, so that further steps would only repeat it.
+    rank, so that further steps would only repeat it. A step depends on the ``memory`` steps before it.
     """
 
     execution: Execution
@@ -39,26 +41,33 @@ class Recording:
     step_ends: list[list[float]] = field(default_factory=list)
     steps: int = 0
     periodic: bool = False
+    memory: int = 1
 
     @property
     def steady(self) -> bool:
-        """Whether the last two steps agree to ``STEADY``; first come, first served may keep them from being equal."""
-        if self.asynchronous or self.steps < 3:
+        """Whether the last ``memory`` steps and those before agree to ``STEADY``; queues keep them from being equal."""
+        if self.asynchronous or self.steps < 2 * self.memory + 1:
             return False
-        third, second, last = (max(ends[self.steps - back] for ends in self.step_ends) for back in (3, 2, 1))
+        backs = (2 * self.memory + 1, self.memory + 1, 1)
+        third, second, last = (max(ends[self.steps - back] for ends in self.step_ends) for back in backs)
         return abs((last - second) - (second - third)) <= STEADY * (last - second)
 
     @property
     def step_time_s(self) -> float:
         """Seconds a step takes in the steady state.
 
-        Synchronous: from the end of the last step but one to the end of the last. Asynchronous: workers together do
-        the sum of their own step rates over the second half of the run, and this is the time in which they do as many
-        steps as there are workers.
+        Synchronous: the mean of the last ``memory`` steps, from end to end. Asynchronous: workers together do the sum
+        of their own step rates over the second half of the run, and this is the time in which they do as many steps as
+        there are workers. With backup workers it is the mean time of a global step over the second half.
         """
         if not self.asynchronous:
-            begin, end = self.window
-            return end - begin
+            ends = [max(ends[step] for ends in self.step_ends) for step in range(self.steps)]
+            span = min(self.memory, self.steps - 1) or 1
+            return (ends[-1] - (ends[-1 - span] if self.steps > 1 else 0.0)) / span
+        times = self.execution.chief.times
+        if times:
+            late = times[len(times) // 2 :] if len(times) > 2 else [0.0, *times]
+            return (late[-1] - late[0]) / (len(late) - 1)
         rate = 0.0
         for ends in self.step_ends:
             late = ends[len(ends) // 2 :] if len(ends) > 2 else [0.0, *ends]
@@ -143,7 +152,7 @@ def simulate(
 
     Without ``steps``, synchronous programs run until a step takes equally long on every rank, or as long as the one
     before to ``STEADY`` (at most ``MOST_STEPS``); asynchronous ones for ``ASYNCHRONOUS_STEPS`` times as many steps as
-    they have workers.
+    they have workers. What servers do is counted over the last of synchronous steps, the second half of others.
 
     Raises:
         InfeasibleError: if the program is inconsistent or a step can never end, with who waits for what.
@@ -156,37 +165,48 @@ def _simulate(
     program: Program, cluster: Cluster, costs: CostModel, steps: int | None, *, folded: bool, coarsened: bool
 ) -> Recording:
     check(program)
-    asynchronous = any(not server.synchronous for server in program.servers)
+    asynchronous = not all(in_lockstep(server.consistency) for server in program.servers)
     env = SimEnvironment()
     counter = _StepCounter(env, asynchronous=asynchronous)
     execution = lower(program, cluster, costs, env, counter.report, folded=folded, coarsened=coarsened)
     counter.ends = {rank.rank: [] for rank in execution.ranks}
-    recording = Recording(execution, asynchronous, list(counter.ends.values()))
+    recording = Recording(execution, asynchronous, list(counter.ends.values()), memory=_memory(program))
     for rank, start in zip(execution.ranks, _starts(execution, asynchronous), strict=True):
         for stream in rank.streams:
             stream.host.base = start
             env.call_in(start, stream.launch)
-    fewest = steps or (ASYNCHRONOUS_STEPS if asynchronous else 2)
-    most = fewest if steps or asynchronous else MOST_STEPS
+    fewest = steps or (ASYNCHRONOUS_STEPS if asynchronous else 2 * recording.memory)
+    most = fewest if steps or asynchronous else MOST_STEPS * recording.memory
     try:
-        for step in range(fewest, most + 1):
+        for step in range(1, most + 1):
             env.run(until=counter.expect(step))
             recording.steps = step
-            recording.periodic = not asynchronous and _periodic(recording)
-            if recording.periodic or recording.steady:
-                break
+            if step >= fewest:
+                recording.periodic = not asynchronous and _periodic(recording)
+                if recording.periodic or recording.steady:
+                    break
+            if not asynchronous or 2 * step <= fewest:
+                for shard in execution.shards:
+                    shard.restart_activity()
     except RuntimeError as error:
         raise InfeasibleError(_deadlock(execution)) from error
     return recording
+
+
+def _memory(program: Program) -> int:
+    """Return on how many steps before it a step depends: on the last one, and those that a wait lags behind."""
+    waits = (i for each in program.classes for stream in each.streams for i in stream.instructions)
+    return 1 + max((wait.lag for wait in waits if isinstance(wait, Wait)), default=0)
 
 
 def _starts(execution: Execution, asynchronous: bool) -> list[float]:
     """Return when each representative begins its first step.
 
     All at once, but asynchronous workers are spread over one step's compute: nothing keeps them in phase, and workers
-    that begin together on a fair network separate anyway, only later (the one ahead gets ahead further).
+    that begin together on a fair network separate anyway, only later (the one ahead gets ahead further). Backup workers
+    begin every step together.
     """
-    if not asynchronous:
+    if not asynchronous or any(isinstance(server.consistency, Backup) for server in execution.program.servers):
         return [0.0] * len(execution.ranks)
     spread = []
     for position, rank in enumerate(execution.ranks):
@@ -196,13 +216,18 @@ def _starts(execution: Execution, asynchronous: bool) -> list[float]:
 
 
 def _periodic(recording: Recording) -> bool:
-    """Whether the last step took equally long on every rank.
+    """Whether the last steps, as many as a step depends on, took as long as those before them on every rank.
 
-    A step's ends depend on the ends of the step before alone, and shift with them; if all shifted equally, they will
+    A step's ends depend on the ends of the steps before alone, and shift with them; if all shifted equally, they will
     again.
     """
-    last = recording.steps
-    return last >= 2 and len({ends[last - 1] - ends[last - 2] for ends in recording.step_ends}) == 1
+    memory, last = recording.memory, recording.steps - 1
+    if last < 2 * memory - 1:
+        return False
+    shifts = {
+        ends[step] - ends[step - memory] for ends in recording.step_ends for step in range(last, last - memory, -1)
+    }
+    return len(shifts) == 1
 
 
 def _deadlock(execution: Execution) -> str:

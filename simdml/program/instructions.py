@@ -100,12 +100,16 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """Fetch ``key`` from parameter server ``server`` when its consistency rule allows."""
+    """Fetch ``key`` from parameter server ``server`` when its consistency rule allows.
+
+    ``behind`` is 1 where a step pulls before it pushes, so that pushes are one fewer than pulls.
+    """
 
     label: str
     server: int
     key: str
     payload_bytes: float
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +133,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Hold the stream until the matching ``Record`` of ``event`` on the same rank."""
+    """Hold the stream until the matching ``Record`` of ``event`` on the same rank, or one ``lag`` records before it."""
 
     event: str
+    lag: int = 0
 
 
 @dataclass(frozen=True, slots=True)

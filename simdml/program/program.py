@@ -27,6 +27,7 @@ from simdml.program.instructions import (
     Wait,
 )
 from simdml.program.mesh import Group, Mesh
+from simdml.program.servers import ServerShard
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,6 @@ class RankProgram:
 
     name: str
     streams: tuple[Stream, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerShard:
-    """A parameter-server shard on the host of ``node``.
-
-    ``synchronous`` shards publish a key once every worker pushed it and answer pulls of the finished version;
-    asynchronous ones apply each push at once and answer pulls with what they have. ``apply_bytes`` says how many
-    bytes the server reads and writes per pushed byte to sum a gradient, ``update_bytes`` per parameter byte to
-    apply the optimizer. With ``staleness`` s an asynchronous shard holds a worker's pull of a key back until every
-    worker's push of at most s steps before is applied; None answers at once.
-    """
-
-    name: str
-    node: int
-    synchronous: bool
-    workers: int
-    apply_bytes: float = 3.0
-    update_bytes: float = 3.0
-    staleness: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ def analyse(
     begin, end = recording.window
     model = job.build(job.training.microbatch)
     num_gpus = job.mesh.num_ranks
-    samples = job.global_batch
+    samples = job.samples_per_step
     flops = model.model_flops_per_sample * samples
+    executed = _executed_flops(recording) * samples / job.global_batch
     peak = job.cluster.device(0).peak_flops[job.training.precision]
     per_gpu = flops / step_time / num_gpus
     tokens = samples / step_time * model.tokens_per_sample if model.tokens_per_sample > 1 else None
@@ -49,7 +50,7 @@ def analyse(
         samples_per_s=samples / step_time,
         tokens_per_s=tokens,
         model_flops_per_s_per_gpu=per_gpu,
-        hardware_flops_per_s_per_gpu=_executed_flops(recording) / step_time / num_gpus,
+        hardware_flops_per_s_per_gpu=executed / step_time / num_gpus,
         mfu=per_gpu / peak,
         memory=memory,
         breakdowns=_breakdowns(recording),

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from simdml.engine.exchange import Push
 from simdml.engine.execution import Execution, Kind, Meaning
 from simdml.engine.operations import Copy, Delay, Send
-from simdml.engine.server import Push
 from simdml.engine.simulator import Recording
 from simdml.engine.stream import Stream
 from simdml.engine.track import Entry, Track

@@ -24,7 +24,7 @@ from simdml.scenario.clusters import CLUSTER, relative
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located, written
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
-from simdml.scenario.schema.strategy import ParameterServerSpec
+from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.parameter_server import HOST_COPIES, PEER_COPIES
 
 PROFILE, COMMUNICATION = "profile", "communication"

@@ -115,8 +115,7 @@ def describe_job(built: Built) -> list[tuple[str, str]]:
         rows.append(("pipeline", f"{pipeline.schedule}, {job.mesh.size('pp')} stages{chunks}"))
     if job.parameter_server is not None:
         servers = job.parameter_server
-        how = "synchronous" if servers.synchronous else "asynchronous"
-        rows.append(("servers", f"{len(servers.nodes)}, {how}, tensors {servers.placement}"))
+        rows.append(("servers", f"{len(servers.nodes)}, {servers.consistency}, tensors {servers.placement}"))
     rows.append(("profile", ", ".join(built.inputs["profiles"])))
     rows.append(("communication", ", ".join(built.inputs["communication"])))
     return rows

@@ -9,24 +9,25 @@ from simdml.cluster.cluster import Cluster
 from simdml.errors import InfeasibleError, UnknownNameError
 from simdml.program.mesh import Mesh
 from simdml.scenario.choices import Choices
-from simdml.scenario.clusters import server_nodes, worker_nodes
 from simdml.scenario.data_parallel import data_parallel_plan, kind_of
 from simdml.scenario.degrees import build_mesh
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.presets import PRESETS
 from simdml.scenario.schema.data_parallel import DataParallelSpec
+from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.scenario.schema.strategy import (
     STRATEGY_NAMES,
     LayerPlacementSpec,
     MeshSpec,
-    ParameterServerSpec,
     PipelineSpec,
     StrategySpec,
 )
+from simdml.scenario.servers import build_servers, note_preset, with_preset
 from simdml.strategies.data_parallel.kinds import KINDS
-from simdml.strategies.job import ParameterServerPlan, PipelinePlan, ReplicaPlan
+from simdml.strategies.job import PipelinePlan, ReplicaPlan
 from simdml.strategies.schedules import SCHEDULES, find_schedule
+from simdml.strategies.server_plan import ParameterServerPlan
 
 STRATEGY = "strategy"
 PYTORCH = "PyTorch"
@@ -79,32 +80,13 @@ def strategy_section(scenario: Scenario, gpus: int) -> StrategySpec:
         UnknownNameError: no such short name.
     """
     section = scenario.spec.strategy
+    if isinstance(section, str) and section in PRESETS:
+        section = StrategySpec(parameter_server=ParameterServerSpec(preset=section))
     if not isinstance(section, str):
-        return _with_preset(scenario, section)
+        return with_preset(scenario, section)
     if section not in SHORT_NAMES:
         raise UnknownNameError("strategy", section, STRATEGY_NAMES, place=scenario.document.place((STRATEGY,)))
     return SHORT_NAMES[section](gpus)
-
-
-def _with_preset(scenario: Scenario, section: StrategySpec) -> StrategySpec:
-    servers = section.parameter_server
-    if servers is None or servers.preset is None:
-        return section
-    if servers.preset not in PRESETS:
-        place = scenario.document.place((STRATEGY, "parameter_server", "preset"))
-        raise UnknownNameError("preset", servers.preset, PRESETS, place=place)
-    given = {key: getattr(servers, key) for key in servers.model_fields_set}
-    resolved = ParameterServerSpec(**PRESETS[servers.preset]).model_copy(update=given)
-    return section.model_copy(update={"parameter_server": resolved})
-
-
-def _note_preset(scenario: Scenario, choices: Choices) -> None:
-    section = scenario.spec.strategy
-    servers = None if isinstance(section, str) else section.parameter_server
-    if servers is not None and servers.preset is not None:
-        for key, value in PRESETS[servers.preset].items():
-            if key not in servers.model_fields_set:
-                choices.note(f"strategy.parameter_server.{key}", value, servers.preset)
 
 
 def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choices) -> Plans:
@@ -115,9 +97,9 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
         InfeasibleError: degrees or servers that the cluster cannot have.
     """
     section = strategy_section(scenario, gpus)
-    _note_preset(scenario, choices)
+    note_preset(scenario, choices)
     if section.parameter_server is not None:
-        servers = _servers(scenario, section.parameter_server, cluster, gpus, choices)
+        servers = build_servers(scenario, section.parameter_server, cluster, gpus, choices)
         return Plans(Mesh((("dp", gpus),)), parameter_server=servers)
     if section.layer_placement is not None:
         return _layer_placement(scenario, section, gpus, choices)
@@ -181,32 +163,3 @@ def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choic
     pipeline = PipelinePlan("gpipe", balance="flops" if asked.stages is None else asked.stages)
     data_parallel = data_parallel_plan(scenario, section.data_parallel, mesh, PYTORCH, choices)
     return Plans(mesh, pipeline, data_parallel)
-
-
-def _servers(
-    scenario: Scenario, section: ParameterServerSpec, cluster: Cluster, gpus: int, choices: Choices
-) -> ParameterServerPlan:
-    dedicated, workers = server_nodes(cluster), worker_nodes(cluster, gpus)
-    path = "strategy.parameter_server"
-    location = choices.given_or(
-        section.location,
-        f"{path}.location",
-        "dedicated" if dedicated else "colocated",
-        "the cluster has server nodes" if dedicated else "the cluster has no server nodes",
-    )
-    nodes = dedicated if location == "dedicated" else workers
-    wanted = choices.given_or(section.servers, f"{path}.servers", len(nodes), f"one on each {location} node")
-    if wanted > len(nodes) or not nodes:
-        kind = "server nodes" if location == "dedicated" else "worker nodes"
-        raise InfeasibleError(
-            f"{wanted or 'dedicated'} servers need as many {kind}, and {cluster.name} has {len(nodes)}",
-            place=scenario.document.place((STRATEGY, "parameter_server")),
-            hint=f"cluster: {{name: {cluster.name}, servers: {{nodes: {wanted or 1}}}}}, or location: colocated",
-        )
-    return ParameterServerPlan(
-        nodes=tuple(nodes[:wanted]),
-        synchronous=section.consistency == "bsp",
-        placement=section.placement,
-        local_aggregation=section.local_aggregation,
-        overlap=section.overlap,
-    )

@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 
 from simdml.cluster.cluster import Cluster
 from simdml.program.mesh import Mesh
+from simdml.strategies.server_plan import ParameterServerPlan
 from simdml.workload.model import Model
 
 Recompute = Literal["none", "full"]
@@ -92,28 +93,6 @@ class DataParallelPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class ParameterServerPlan:
-    """A sharded parameter server.
-
-    ``nodes`` are the machines the shards run on, one shard each. Workers are single GPUs, or whole nodes that sum their
-    GPUs' gradients first when ``local_aggregation``. ``placement`` puts whole tensors on shards in turn
-    (``round_robin``, TensorFlow's replica_device_setter), on the least loaded one (``greedy_by_bytes``), or cuts every
-    tensor into equal parts (``sharded``). Without ``overlap`` nothing is summed or pushed before the whole backward is
-    done: TensorFlow 1 sums gradients on each GPU's one compute stream, behind everything that the host, far ahead, has
-    already launched (tensorflow/core/common_runtime/gpu/gpu_util.cc: copies between devices wait for both compute
-    streams; the sum is launched when they are done). ``staleness`` bounds how many steps an asynchronous worker may be
-    ahead of the slowest (stale synchronous parallel, Ho et al., NIPS 2013); None does not.
-    """
-
-    nodes: tuple[int, ...]
-    synchronous: bool = True
-    placement: Literal["round_robin", "greedy_by_bytes", "sharded"] = "greedy_by_bytes"
-    local_aggregation: bool = False
-    overlap: bool = True
-    staleness: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """Everything a compiler needs. ``build`` makes the model for a micro-batch of so many samples."""
 
@@ -135,3 +114,13 @@ class Job:
     def global_batch(self) -> int:
         """Samples trained in one step by all replicas."""
         return self.training.samples_per_replica * self.num_replicas
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples whose gradients a step takes: all, without those of as many workers as there are backups."""
+        servers = self.parameter_server
+        if servers is None or not servers.backup_workers:
+            return self.global_batch
+        gpus = len(self.cluster.gpus_of(self.cluster.node_of(0))) if servers.local_aggregation else 1
+        dropped = servers.backup_workers * min(gpus, self.num_replicas)
+        return self.training.samples_per_replica * (self.num_replicas - dropped)

@@ -25,9 +25,12 @@ from simdml.program.instructions import (
     Wait,
 )
 from simdml.program.mesh import Group, Mesh
-from simdml.program.program import Program, RankProgram, ServerShard, Stream
-from simdml.strategies.job import Job, ParameterServerPlan
+from simdml.program.program import Program, RankProgram, Stream
+from simdml.program.servers import ServerShard, ServerWork
+from simdml.strategies.job import Job
+from simdml.strategies.server_plan import ParameterServerPlan
 from simdml.strategies.stage_code import StageCode
+from simdml.workload.optimizer import FUSED
 
 NODE = "node"
 """The group of the GPUs of one node, which act as one worker under local aggregation."""
@@ -77,6 +80,12 @@ def compile_parameter_server(job: Job) -> Program:
     keys = _keys(code, job, plan)
     mesh, classes, class_of_rank = _workers(job, plan, code, keys)
     workers = sum(any(isinstance(i, Push) for s in classes[c].streams for i in s.instructions) for c in class_of_rank)
+    if plan.backup_workers >= workers:
+        raise InfeasibleError(
+            f"{plan.backup_workers} backup workers leave none of the {workers} workers that a step waits for",
+            hint=f"backup_workers can be 0 to {workers - 1}",
+        )
+    work = plan.work or ServerWork(update=_update_bytes(job.training.optimizer))
     return Program(
         name=job.name,
         mesh=mesh,
@@ -84,10 +93,15 @@ def compile_parameter_server(job: Job) -> Program:
         class_of_rank=class_of_rank,
         groups=(Group(NODE, ("local",)),) if mesh.size("local") > 1 else (),
         servers=tuple(
-            ServerShard(f"server {index}", node, plan.synchronous, workers, staleness=plan.staleness)
+            ServerShard(f"server {index}", node, plan.rule(workers), work, plan.threads, plan.key_lock)
             for index, node in enumerate(plan.nodes)
         ),
     )
+
+
+def _update_bytes(optimizer: str) -> float:
+    """Return the bytes that a server reads and writes per gradient byte to apply ``optimizer`` to fp32 parameters."""
+    return sum(read + written for _, read, written in FUSED[optimizer]) / 4
 
 
 def _keys(code: StageCode, job: Job, plan: ParameterServerPlan) -> list[Key]:
@@ -118,11 +132,10 @@ def _workers(
         if num_ranks % local:
             raise InfeasibleError(f"{num_ranks} GPUs are not whole nodes of {local}, so they cannot sum node by node")
     mesh = Mesh((("local", local), ("dp", num_ranks // local)))
-    overlap = plan.overlap
-    leader = _Worker(code, keys, local, len(plan.nodes), overlap=overlap, leads=True).build("worker")
+    leader = _Worker(code, keys, local, plan, leads=True).build("worker")
     if local == 1:
         return mesh, (leader,), (0,) * num_ranks
-    follower = _Worker(code, keys, local, len(plan.nodes), overlap=overlap, leads=False).build("member of a worker")
+    follower = _Worker(code, keys, local, plan, leads=False).build("member of a worker")
     return mesh, (leader, follower), tuple(min(1, mesh.coordinate(rank, "local")) for rank in range(num_ranks))
 
 
@@ -133,8 +146,7 @@ class _Worker:
     code: StageCode
     keys: list[Key]
     local: int
-    num_servers: int
-    overlap: bool
+    plan: ParameterServerPlan
     leads: bool
 
     def build(self, name: str) -> RankProgram:
@@ -144,7 +156,7 @@ class _Worker:
             streams.append(Stream("sum in node", tuple(self._summed())))
         if self.leads:
             streams.append(Stream("to host", tuple(self._to_host())))
-            for server in range(self.num_servers):
+            for server in range(len(self.plan.nodes)):
                 streams.append(Stream(f"push to {server}", tuple(self._pushed(server))))
                 streams.append(Stream(f"pull from {server}", tuple(self._pulled(server))))
         streams.append(Stream("to device", tuple(self._to_device())))
@@ -156,13 +168,13 @@ class _Worker:
 
         def gradient_ready(count: int) -> Iterator[Instruction]:
             nonlocal announced
-            while self.overlap and announced < len(self.keys) and self.keys[announced].after <= count:
+            while self.plan.overlap and announced < len(self.keys) and self.keys[announced].after <= count:
                 yield Record(f"gradient {self.keys[announced].name}")
                 announced += 1
 
         yield from self.code.backward_by_layer(gradient_ready)
         yield from (Record(f"gradient {key.name}") for key in self.keys[announced:])
-        yield Wait("parameters")
+        yield Wait("parameters", lag=self.plan.delay)
         yield StepEnd()
 
     def _summed(self) -> Iterator[Instruction]:

@@ -108,7 +108,7 @@ def test_servers_are_the_server_nodes_or_the_first_workers():
         "parameter_server": {"location": "colocated", "servers": 2, "consistency": "asynchronous", "overlap": False}
     }
     plan = built(IMAGES, **servers, strategy=beside).job.parameter_server
-    assert plan == ParameterServerPlan(nodes=(0, 1), synchronous=False, placement="round_robin", overlap=False)
+    assert plan == ParameterServerPlan(nodes=(0, 1), consistency="asynchronous", placement="round_robin", overlap=False)
     plan = built(IMAGES, cluster={"name": "pcie_8gpu_25gbe", "nodes": 3}, strategy="parameter_server").job
     assert plan.parameter_server.nodes == (0, 1, 2)
 

@@ -51,7 +51,11 @@ def pipeline(schedule="1f1b", depth=4, microbatches=8, dp=1) -> Result:
 def parameter_server(*, synchronous=True, workers=4, servers=2) -> Result:
     cluster = StarCluster(workers, bandwidth=2.0**22, servers=servers)
     toy = model([([layer(0.5, 1.0, [2**19])], 0.0) for _ in range(3)])
-    plan = ParameterServerPlan(tuple(range(workers, workers + servers)), synchronous=synchronous, placement="sharded")
+    plan = ParameterServerPlan(
+        tuple(range(workers, workers + servers)),
+        consistency="bsp" if synchronous else "asynchronous",
+        placement="sharded",
+    )
     the_job = job(cluster, toy, (("dp", workers),), parameter_server=plan)
     return result(the_job, server=ServerCost(bytes_per_s=2.0**25), steps=3 if synchronous else 12)
 

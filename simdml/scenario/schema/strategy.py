@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from simdml.documents.quantities import Bandwidth, Count, CountOrZero, DocumentModel, SecondsOrZero
+from simdml.documents.quantities import Count, CountOrZero, DocumentModel
 from simdml.scenario.presets import PRESETS
 from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.scenario.schema.names import offering
+from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.schedules import SCHEDULES
 
-STRATEGY_NAMES = (*KINDS, *SCHEDULES, "layer_placement", "parameter_server")
+STRATEGY_NAMES = (*KINDS, *SCHEDULES, "layer_placement", "parameter_server", *PRESETS)
 StrategyName = Annotated[str, Field(json_schema_extra=offering(STRATEGY_NAMES))]
-PresetName = Annotated[str, Field(json_schema_extra=offering(PRESETS))]
 ScheduleName = Annotated[str, Field(json_schema_extra=offering(SCHEDULES))]
 
 
@@ -49,33 +49,6 @@ class PipelineSpec(DocumentModel):
     """Whether tensor-parallel ranks send a part each and gather it again; yes in Megatron-LM (SC21, section 4.1)."""
     balance: Literal["blocks", "flops"] | tuple[CountOrZero, ...] = "blocks"
     """Equal numbers of blocks (Megatron-LM), equal FLOPs, or the block each stage begins with."""
-
-
-class ParameterServerSpec(DocumentModel):
-    """Parameters sharded over servers, which sum gradients and update."""
-
-    preset: PresetName | None = None
-    """A named system, whose settings the other keys change."""
-    servers: Count | None = None
-    """Shards, one a machine; by default every server node, or every worker node if colocated."""
-    location: Literal["dedicated", "colocated"] | None = None
-    """On the cluster's server nodes, or beside workers from node 0 on; dedicated where there are server nodes."""
-    consistency: Literal["bsp", "asynchronous"] = "bsp"
-    """Whether a step waits for every worker's gradients (tf_cnn_benchmarks, MXNet dist_sync) or for none."""
-    placement: Literal["round_robin", "greedy_by_bytes", "sharded"] = "round_robin"
-    """Whole tensors in turn (TensorFlow's replica_device_setter), to the least loaded, or every tensor cut."""
-    local_aggregation: bool = False
-    """Whether the GPUs of a node sum their gradients first and act as one worker (MXNet's dist_device_sync)."""
-    overlap: bool = True
-    """Whether gradients leave while backward goes on; yes in MXNet, no in TensorFlow 1 on GPUs."""
-    per_message: SecondsOrZero = 0.0
-    """Fixed cost of one push or pull."""
-    connection: Bandwidth | None = None
-    """The most one worker's connection to one server carries; the links' own rate by default."""
-    server_rate: Bandwidth = 10e9
-    """Bytes a server reads and writes each second when it sums and updates; an assumption."""
-    server_per_message: SecondsOrZero = 0.0
-    """Fixed cost of a message on the server."""
 
 
 class LayerPlacementSpec(DocumentModel):

@@ -23,8 +23,10 @@ from simdml.costs.model import CostModel, ServerCost
 from simdml.engine.simulator import Recording, simulate
 from simdml.program.mesh import Mesh
 from simdml.program.program import Program
+from simdml.program.servers import ServerWork
 from simdml.strategies.compiler import compile_job
-from simdml.strategies.job import DataParallelPlan, Job, ParameterServerPlan, PipelinePlan, Training
+from simdml.strategies.job import DataParallelPlan, Job, PipelinePlan, Training
+from simdml.strategies.server_plan import ConsistencyName, ParameterServerPlan
 from simdml.validation.live.buckets import with_buckets
 from simdml.validation.live.calibration import MachineFit
 from simdml.validation.live.hosts import burst_bytes
@@ -35,6 +37,8 @@ from simdml.workload.operators import Family, Operator, Phase, matmul, memory_bo
 
 ACCELERATOR: Final = "testbed"
 SLOW: Final = "slow testbed"
+_CONSISTENCY: Final[dict[str, ConsistencyName]] = {"ps_sync": "bsp", "ps_async": "asynchronous", "ps_ssp": "ssp"}
+_SERVER_WORK: Final = ServerWork(copy=3.0, sum=3.0, update=3.0)
 EMULATED_FLOPS: Final = 1e12
 """What an emulated accelerator computes a second: a layer that sleeps t seconds has t times as many FLOPs."""
 
@@ -182,9 +186,10 @@ def _job(job: LiveJob, cluster: Cluster) -> Job:
     if job.strategy in SERVERS:
         servers = ParameterServerPlan(
             tuple(range(job.workers, job.hosts)),
-            synchronous=job.strategy == "ps_sync",
+            consistency=_CONSISTENCY[job.strategy],
             placement="greedy_by_bytes",
-            staleness=job.staleness if job.strategy == "ps_ssp" else None,
+            staleness=job.staleness,
+            work=_SERVER_WORK,
         )
         return Job(job.title, cluster, lambda _: _model(job), training, mesh, parameter_server=servers)
     plan = DataParallelPlan(bucket_cap_bytes=job.bucket_bytes)

@@ -1,0 +1,87 @@
+"""What a worker does with a shard: push a gradient, pull parameters."""
+
+from __future__ import annotations
+
+from simdml.engine.network import Bundle, Network
+from simdml.engine.server import PushCost, Shard
+from simdml.engine.stream import Stream
+from simdml.engine.track import Blame
+
+
+class Push:
+    """Send a gradient; the stream goes on when the server has received it."""
+
+    __slots__ = ("bundle", "cost", "key", "latency", "network", "number", "payload_bytes", "shard")
+
+    def __init__(
+        self,
+        network: Network,
+        shard: Shard,
+        key: str,
+        bundle: Bundle,
+        payload_bytes: float,
+        *,
+        latency: float,
+        cost: PushCost,
+    ) -> None:
+        self.network = network
+        self.shard = shard
+        self.key = key
+        self.bundle = bundle
+        self.payload_bytes = payload_bytes
+        self.latency = latency
+        self.cost = cost
+        self.number = 0
+
+    def begin(self, stream: Stream) -> bool:
+        """Move the gradient to the shard."""
+        start, blame, number = stream.ready, Blame(stream, stream.position + 1), self.number
+        self.number += 1
+        self.shard.keys[self.key].sent[stream.rank] = self.number
+
+        def done() -> None:
+            self.shard.arrived(self.key, stream.rank, number, self.cost, blame)
+            stream.finish(start)
+
+        self.network.send(self.bundle, self.payload_bytes, self.latency, done)
+        return False
+
+
+class Pull:
+    """Fetch a key; the stream goes on when the answer has arrived.
+
+    ``behind`` is by how many its worker's pushes are fewer than its pulls, this one included.
+    """
+
+    __slots__ = ("behind", "bundle", "key", "latency", "network", "number", "payload_bytes", "shard")
+
+    def __init__(
+        self,
+        network: Network,
+        shard: Shard,
+        key: str,
+        bundle: Bundle,
+        payload_bytes: float,
+        *,
+        latency: float,
+        behind: int = 0,
+    ) -> None:
+        self.network = network
+        self.shard = shard
+        self.key = key
+        self.bundle = bundle
+        self.payload_bytes = payload_bytes
+        self.latency = latency
+        self.behind = behind
+        self.number = 0
+
+    def begin(self, stream: Stream) -> bool:
+        """Ask the shard; when it answers, move the parameters."""
+        self.number += 1
+
+        def answer(blame: Blame | None) -> None:
+            start = stream.env.now
+            self.network.send(self.bundle, self.payload_bytes, self.latency, lambda: stream.finish(start, blame))
+
+        self.shard.request(self.key, stream.rank, self.number - self.behind, answer)
+        return False
