@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import click
 
-from simdml.cli.glossary import communication, parallelism, parameter_servers, results
+from simdml.cli.glossary import communication, parallelism, parameter_servers, pipelines, results
 from simdml.cli.glossary.term import Term
 from simdml.errors import UnknownNameError, nearest_names, quoted
 
-TERMS: tuple[Term, ...] = (*results.TERMS, *communication.TERMS, *parallelism.TERMS, *parameter_servers.TERMS)
+TERMS: tuple[Term, ...] = (
+    *results.TERMS,
+    *communication.TERMS,
+    *parallelism.TERMS,
+    *pipelines.TERMS,
+    *parameter_servers.TERMS,
+)
 
 
 def entry(name: str) -> str:

@@ -19,7 +19,7 @@ def strategy_lines(strategy: Strategy, term: Term | None) -> Iterator[str]:
     ``term`` is the glossary's entry of that name, if there is one.
     """
     yield f"{strategy.name}: {strategy.system}" if strategy.system else strategy.name
-    yield wrapped(strategy.meaning)
+    yield wrapped(strategy.meaning if term is None or strategy.models else term.definition)
     if term is not None and term.formula:
         yield f"  formula: {term.formula}"
     for title, sentences in (("models", strategy.models), ("leaves out", strategy.leaves_out)):

@@ -14,7 +14,7 @@ from simdml.cluster.device import DEVICES
 from simdml.documents.loading import load_document
 from simdml.documents.reading import read_text
 from simdml.resources import available, find
-from simdml.strategies.catalog import schedule_meaning, strategies
+from simdml.strategies.catalog import strategies
 from simdml.strategies.schedules import SCHEDULES
 from simdml.units import format_bandwidth, format_bytes, format_count, format_flops
 from simdml.workload.catalog import available_models, find_model
@@ -68,8 +68,8 @@ def _scenarios() -> Rows:
 
 
 def _schedules() -> Rows:
-    for name in SCHEDULES:
-        yield name, schedule_meaning(name)
+    for name, schedule in SCHEDULES.items():
+        yield name, schedule.meaning
 
 
 def _strategies() -> Rows:

@@ -142,17 +142,23 @@ class _Builder:
         streams, meanings = [], []
         for stream_program in rank_program.streams:
             stream = Stream(self.execution.env, stream_program.name, rank, host)
-            lowered = self._stream(stream_program.instructions, rank, events)
+            waits: dict[str, ops.Wait] = {}
+            lowered = self._stream(stream_program.beforehand, rank, events, waits)
+            stream.repeats_from = len(lowered)
+            lowered += self._stream(stream_program.instructions, rank, events, waits)
             stream.operations = [operation for operation, _ in lowered]
             streams.append(stream)
             meanings.append([meaning for _, meaning in lowered])
         return RankExecution(rank, program_class, streams, meanings)
 
     def _stream(
-        self, instructions: tuple[Instruction, ...], rank: int, events: dict[str, ops.Event]
+        self,
+        instructions: tuple[Instruction, ...],
+        rank: int,
+        events: dict[str, ops.Event],
+        waits: dict[str, ops.Wait],
     ) -> list[tuple[Operation, Meaning]]:
         lowered: list[tuple[Operation, Meaning]] = []
-        waits: dict[str, ops.Wait] = {}
         clock = 0.0
         stretch: _Stretch | None = None
         for instruction in self._merged(instructions, rank):

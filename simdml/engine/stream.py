@@ -41,7 +41,7 @@ class Host:
 
 
 class Stream(Track):
-    """Operations in order, again every step."""
+    """Operations in order, again every step; those before ``repeats_from`` in the first step alone."""
 
     _ok = True
 
@@ -50,6 +50,7 @@ class Stream(Track):
         self.env = env
         self.host = host
         self.operations: Sequence[Operation] = ()
+        self.repeats_from = 0
         self.index = 0
         self.step = 0
         self.ready = 0.0
@@ -91,7 +92,7 @@ class Stream(Track):
         self.entries.append(_entry(Entry, (index, self.ready, start, self.env.now, blame)))
         self.index = index = index + 1
         if index == len(self.operations):
-            self.index = 0
+            self.index = self.repeats_from
             self.step += 1
             self.forget(STEPS_KEPT * len(self.operations))
 

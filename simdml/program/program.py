@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,10 +32,19 @@ from simdml.program.servers import ServerShard
 
 @dataclass(frozen=True)
 class Stream:
-    """Instructions executed strictly in order, as a CUDA stream does; one step's worth."""
+    """Instructions executed strictly in order, as a CUDA stream does; one step's worth.
+
+    ``beforehand`` is executed once, before the first step: what puts work in flight that steps hand on to each other.
+    """
 
     name: str
     instructions: tuple[Instruction, ...]
+    beforehand: tuple[Instruction, ...] = ()
+
+    @property
+    def once(self) -> Stream:
+        """What is executed once, as a stream."""
+        return Stream(self.name, self.beforehand)
 
     def written_out(self) -> Iterator[Instruction]:
         """Yield the instructions one by one, those of routines included."""
@@ -104,6 +113,7 @@ class Program:
             yield f"class {rank_program.name}: {counts[index]} ranks"
             for stream in rank_program.streams:
                 yield f"  stream {stream.name}"
+                yield from ("    once: " + line for line in _listing(stream.once.written_out()))
                 yield from ("    " + line for line in _listing(stream.written_out()))
         for server in self.servers:
             yield f"server {server.name} on node {server.node}"
@@ -187,6 +197,13 @@ def _check_class(rank_program: RankProgram, groups: set[str]) -> None:
     ends = sum(times for i, times in counts[rank_program.streams[0].name] if isinstance(i, StepEnd))
     if ends != 1 or not isinstance(rank_program.streams[0].instructions[-1], StepEnd):
         raise InfeasibleError(f"class {rank_program.name}: its first stream must end with one end of step")
+    _check_events(rank_program, counts, groups)
+    _check_events(rank_program, {stream.name: stream.once.counts for stream in rank_program.streams}, groups)
+
+
+def _check_events(
+    rank_program: RankProgram, counts: Mapping[str, list[tuple[Instruction, int]]], groups: set[str]
+) -> None:
     recorded: Counter[str] = Counter()
     waited: Counter[tuple[str, str]] = Counter()
     for name, counted in counts.items():
@@ -209,6 +226,6 @@ def _collectives(rank_program: RankProgram, group: str) -> tuple[Collective, ...
     return tuple(
         instruction
         for stream in rank_program.streams
-        for instruction in stream.written_out()
+        for instruction in (*stream.once.written_out(), *stream.written_out())
         if isinstance(instruction, Collective) and instruction.group == group
     )

@@ -15,6 +15,7 @@ from simdml.scenario.building import Built
 from simdml.scenario.choices import Choice
 from simdml.scenario.json_schema import described_schema
 from simdml.strategies.catalog import strategies
+from simdml.strategies.schedules import find_schedule
 from simdml.units import format_count
 
 
@@ -79,7 +80,9 @@ def _meaning(built: Built, tree: SchemaTree, path: KeyPath, value: Any) -> str:
     if path in {("model",), ("model", "name"), ("model", "config")}:
         model = job.build(job.training.microbatch)
         return f"{format_count(model.parameter_count)} parameters in {len(model.blocks)} blocks"
-    if path in {("strategy",), ("strategy", "pipeline", "schedule"), ("strategy", "data_parallel", "kind")}:
+    if path == ("strategy", "pipeline", "schedule"):
+        return find_schedule(job.pipeline.schedule).meaning
+    if path in {("strategy",), ("strategy", "data_parallel", "kind")}:
         return strategies()[str(value)].meaning
     position = tree.root
     for step in path:
@@ -112,7 +115,8 @@ def describe_job(built: Built) -> list[tuple[str, str]]:
     if job.mesh.size("pp") > 1:
         pipeline = job.pipeline
         chunks = f", {pipeline.chunks} chunks a stage" if pipeline.chunks > 1 else ""
-        rows.append(("pipeline", f"{pipeline.schedule}, {job.mesh.size('pp')} stages{chunks}"))
+        name = find_schedule(pipeline.schedule).name
+        rows.append(("pipeline", f"{name}, {job.mesh.size('pp')} stages{chunks}"))
     if job.parameter_server is not None:
         servers = job.parameter_server
         rows.append(("servers", f"{len(servers.nodes)}, {servers.consistency}, tensors {servers.placement}"))

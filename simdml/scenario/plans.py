@@ -14,6 +14,7 @@ from simdml.scenario.degrees import build_mesh
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.presets import PRESETS
+from simdml.scenario.schedules import chosen_schedule
 from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.scenario.schema.strategy import (
@@ -26,7 +27,7 @@ from simdml.scenario.schema.strategy import (
 from simdml.scenario.servers import build_servers, note_preset, with_preset
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.job import PipelinePlan, ReplicaPlan
-from simdml.strategies.schedules import SCHEDULES, find_schedule
+from simdml.strategies.schedules import SCHEDULES
 from simdml.strategies.server_plan import ParameterServerPlan
 
 STRATEGY = "strategy"
@@ -120,25 +121,19 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
 
 def _pipeline(scenario: Scenario, section: PipelineSpec, choices: Choices) -> PipelinePlan:
     path = (STRATEGY, "pipeline")
-    with located(scenario.document, *path, "schedule"):
-        find_schedule(section.schedule)
-    interleaved = section.schedule == "interleaved_1f1b"
-    if not interleaved and (section.chunks or 1) > 1:
-        raise InfeasibleError(
-            f"{section.schedule} has one chunk on each stage, not {section.chunks}",
-            place=scenario.document.place((*path, "chunks")),
-            hint="schedule: interleaved_1f1b",
-        )
-    chunks = section.chunks or 1
-    if interleaved:
-        chunks = choices.given_or(section.chunks, "strategy.pipeline.chunks", 2, "the least that interleaves")
+    schedule = chosen_schedule(scenario, section.schedule)
+    chunks = section.chunks or schedule.chunks
+    with located(scenario.document, *path, "chunks"):
+        schedule.check_chunks(chunks)
+    if schedule.any_chunks:
+        choices.given_or(section.chunks, "strategy.pipeline.chunks", chunks, "the least that interleaves")
     overlap = choices.given_or(
         section.overlap_p2p,
         "strategy.pipeline.overlap_p2p",
-        section.schedule != "1f1b",
+        not schedule.waits_for_sends,
         f"{MEGATRON} waits for its sends in 1f1b alone",
     )
-    return PipelinePlan(section.schedule, chunks, overlap, section.scatter_gather, section.balance)
+    return PipelinePlan(schedule, chunks, overlap, section.scatter_gather, section.balance)
 
 
 def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choices: Choices) -> Plans:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib import import_module
 
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.schedules import SCHEDULES
@@ -29,13 +28,6 @@ SERVERS = Strategy(
     sources=("Li et al., OSDI 2014; dmlc/ps-lite; apache/mxnet, src/kvstore",),
 )
 
-SYSTEMS_OF_SCHEDULES: Mapping[str, str] = {
-    "gpipe": "GPipe; torch ScheduleGPipe",
-    "1f1b": "PipeDream-Flush; Megatron-LM; torch Schedule1F1B",
-    "interleaved_1f1b": "Megatron-LM with virtual stages",
-}
-"""Whose schedule a name is; a schedule without a line here is listed without a system."""
-
 
 def strategies() -> Mapping[str, Strategy]:
     """Return every strategy by name."""
@@ -46,11 +38,6 @@ def _all() -> Iterator[Strategy]:
     for kind in KINDS.values():
         yield replace(kind.strategy, defaults=kind.options)
     yield PLACEMENT
-    for name in SCHEDULES:
-        yield Strategy(name, SYSTEMS_OF_SCHEDULES.get(name, ""), schedule_meaning(name))
+    for schedule in SCHEDULES.values():
+        yield Strategy(schedule.name, schedule.system, schedule.meaning)
     yield SERVERS
-
-
-def schedule_meaning(name: str) -> str:
-    """Return one line about a pipeline schedule: how its module begins."""
-    return str(import_module(SCHEDULES[name].__module__).__doc__).split("\n", maxsplit=1)[0]

@@ -9,7 +9,8 @@ from simdml.costs.memory import MemoryEstimate, microbatch_activation_bytes, rec
 from simdml.errors import DoesNotFitError
 from simdml.strategies.data_parallel.kinds import make_replica
 from simdml.strategies.job import Job
-from simdml.strategies.schedules import Action, find_schedule
+from simdml.strategies.pipeline import Pipeline
+from simdml.strategies.schedules import Action
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.stages import cut
 from simdml.units import format_bytes
@@ -19,9 +20,9 @@ from simdml.workload.model import Block
 def footprint(job: Job, coefficients: MemoryCoefficients) -> list[MemoryEstimate]:
     """Return the peak memory of each pipeline coordinate, or of a parameter-server worker."""
     model = job.build(job.training.microbatch)
-    depth = job.mesh.size("pp")
-    stages = cut(model, depth * job.pipeline.chunks, job.pipeline.balance)
-    return [_device(job, stages, device, coefficients) for device in range(depth)]
+    pipeline = Pipeline.of(job, model)
+    stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
+    return [_device(job, stages, pipeline, device, coefficients) for device in range(pipeline.depth)]
 
 
 def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
@@ -46,24 +47,26 @@ def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
 
 
 def _device(
-    job: Job, stages: tuple[tuple[Block, ...], ...], device: int, coefficients: MemoryCoefficients
+    job: Job,
+    stages: tuple[tuple[Block, ...], ...],
+    pipeline: Pipeline,
+    device: int,
+    coefficients: MemoryCoefficients,
 ) -> MemoryEstimate:
-    training, tp, depth = job.training, job.mesh.size("tp"), job.mesh.size("pp")
+    training, tp = job.training, job.mesh.size("tp")
     recomputed = training.recompute == "full"
-    mine = [chunk * depth + device for chunk in range(job.pipeline.chunks)]
+    mine = pipeline.stages_on(device)
     replica = make_replica(job, [StageCode(stages[stage], tp, training.recompute) for stage in mine]).memory()
     kept = []
     for stage in mine:
         before = stages[stage - 1][-1].output_bytes if stage else 0.0
         kept.append(microbatch_activation_bytes(stages[stage], before, tp, recomputed=recomputed))
     working = max(recomputation_working_set(stages[stage], tp) for stage in mine) if recomputed else 0.0
-    schedule = find_schedule(job.pipeline.schedule)
-    actions = schedule(device, depth, training.num_microbatches, job.pipeline.chunks)
     tensors = {
-        "parameters": replica.parameters,
+        "parameters": replica.parameters * pipeline.weight_versions(device),
         "gradients": replica.gradients,
         "optimizer": replica.optimizer,
-        "activations": peak_kept(actions, kept) + working,
+        "activations": peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working,
         "buckets": replica.buffers,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
@@ -71,7 +74,7 @@ def _device(
     overhead += (coefficients.allocator_factor - 1) * sum(tensors.values())
     gpu = job.cluster.device(device * job.mesh.strides.get("pp", 0))
     return MemoryEstimate(
-        rank_class=f"stage {device}" if depth > 1 else "every rank",
+        rank_class=f"stage {device}" if pipeline.depth > 1 else "every rank",
         **{name: float(nbytes) for name, nbytes in tensors.items()},
         overhead=overhead,
         capacity=gpu.memory_bytes,
@@ -79,9 +82,16 @@ def _device(
 
 
 def peak_kept(actions: Sequence[Action], kept_by_chunk: Sequence[float]) -> float:
-    """Return the most bytes alive at once when forward of a chunk adds its share and backward frees it."""
+    """Return the most bytes alive at once when forward of a chunk adds its share and backward frees it.
+
+    Of a backward in halves the weight gradients free it. That is an upper bound: what only the input gradients need
+    could go before (M_B and M_W of arXiv 2401.10241, section 3.1).
+    """
     alive = peak = 0.0
     for action in actions:
-        alive += kept_by_chunk[action.chunk] if action.phase == "F" else -kept_by_chunk[action.chunk]
+        if action.phase == "F":
+            alive += kept_by_chunk[action.chunk]
+        elif action.phase in "BW":
+            alive -= kept_by_chunk[action.chunk]
         peak = max(peak, alive)
     return peak

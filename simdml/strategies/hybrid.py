@@ -25,13 +25,13 @@ from simdml.strategies import tensor_parallel
 from simdml.strategies.data_parallel.kinds import make_replica
 from simdml.strategies.data_parallel.replica import Replica
 from simdml.strategies.job import DATA_AXES, Job
-from simdml.strategies.schedules import Action, find_schedule
-from simdml.strategies.stage_code import StageCode
+from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
+from simdml.strategies.schedules import Action
+from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.stages import cut
 from simdml.workload.model import Block, Model
 
-EMBEDDING = "embedding"
-"""The group of the first and the last stage, which both hold a tied embedding (Megatron-LM)."""
+HALVES = {"B": Backward.WHOLE, "I": Backward.INPUTS, "W": Backward.WEIGHTS}
 
 
 def compile_hybrid(job: Job) -> Program:
@@ -42,12 +42,10 @@ def compile_hybrid(job: Job) -> Program:
     """
     model = job.build(job.training.microbatch)
     tensor_parallel.check_divisible(model, job.mesh.size("tp"))
-    num_stages = job.mesh.size("pp")
-    stages = cut(model, num_stages * job.pipeline.chunks, job.pipeline.balance)
-    classes = tuple(_StageProgram(job, model, stages, device).build() for device in range(num_stages))
-    groups = [Group(axis, (axis,)) for axis in ("tp", *DATA_AXES)]
-    if num_stages > 1:
-        groups.append(Group(EMBEDDING, ("pp",), only=("pp", (0, num_stages - 1))))
+    pipeline = Pipeline.of(job, model)
+    stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
+    classes = tuple(_StageProgram(job, model, stages, pipeline, device).build() for device in range(pipeline.depth))
+    groups = [*(Group(axis, (axis,)) for axis in ("tp", *DATA_AXES)), *pipeline.groups()]
     return Program(
         name=job.name,
         mesh=job.mesh,
@@ -57,6 +55,16 @@ def compile_hybrid(job: Job) -> Program:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Messages:
+    """What a message is on the compute stream of its receiver and of its sender, and on the sender's ``stream``."""
+
+    stream: str
+    receive: tuple[Instruction, ...]
+    announce: tuple[Instruction, ...]
+    send: tuple[Instruction, ...]
+
+
 @dataclass(slots=True)
 class _StageProgram:
     """Builds what one pipeline coordinate executes."""
@@ -64,81 +72,101 @@ class _StageProgram:
     job: Job
     model: Model
     stages: tuple[tuple[Block, ...], ...]
+    pipeline: Pipeline
     device: int
     code: list[StageCode] = field(init=False)
-    sends: dict[str, list[Instruction]] = field(init=False)
+    replica: Replica = field(init=False)
+    sends: dict[str, list[Instruction]] = field(default_factory=dict)
+    messages: dict[Hop, _Messages] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        depth, tp = self.job.mesh.size("pp"), self.job.mesh.size("tp")
-        self.code = [
-            StageCode(self.stages[chunk * depth + self.device], tp, self.job.training.recompute)
-            for chunk in range(self.job.pipeline.chunks)
-        ]
-        self.sends = {"send forward": [], "send backward": []}
+        tp, recompute = self.job.mesh.size("tp"), self.job.training.recompute
+        stages = self.pipeline.stages_on(self.device)
+        self.code = [StageCode(self.stages[stage], tp, recompute) for stage in stages]
+        self.replica = make_replica(self.job, self.code)
 
     def build(self) -> RankProgram:
         """Return the rank program, empty streams left out."""
-        replica = make_replica(self.job, self.code)
-        compute = [*replica.start(), *self._steps(replica), *replica.finish()]
-        compute += [*self._tied_embedding(), *replica.update(), StepEnd()]
-        streams = [Stream("compute", tuple(compute))]
-        streams += [Stream(name, tuple(sent)) for name, sent in self.sends.items() if sent]
-        return RankProgram(f"stage {self.device}", (*streams, *replica.streams()))
+        beforehand = tuple(self._beforehand())
+        sent_before, self.sends = self.sends, {}
+        compute = (*self.replica.start(), *self._step(), StepEnd())
+        streams = [Stream("compute", compute, beforehand)]
+        for name, sent in sorted(self.sends.items(), reverse=True):
+            streams.append(Stream(name, tuple(sent), tuple(sent_before.get(name, ()))))
+        return RankProgram(f"stage {self.device}", (*streams, *self.replica.streams()))
 
-    def _steps(self, replica: Replica) -> Iterator[Instruction]:
-        schedule = find_schedule(self.job.pipeline.schedule)
-        actions = schedule(
-            self.device, self.job.mesh.size("pp"), self.job.training.num_microbatches, self.job.pipeline.chunks
-        )
-        last_backward = {action.chunk: position for position, action in enumerate(actions) if action.phase == "B"}
+    def _beforehand(self) -> Iterator[Instruction]:
+        for action in self.pipeline.beforehand[self.device]:
+            yield from self._run(action, last=False)
+
+    def _step(self) -> Iterator[Instruction]:
+        """Yield all micro-batches and the update, or the updates, one after each backward."""
+        actions, each = self.pipeline.actions[self.device], self.pipeline.update_each
+        complete = {action.chunk: position for position, action in enumerate(actions) if action.phase in "BW"}
         for position, action in enumerate(actions):
-            stage = action.chunk * self.job.mesh.size("pp") + self.device
-            if action.phase == "F":
-                yield from self._forward(replica, action, stage)
-            else:
-                last = last_backward[action.chunk] == position
-                yield from self._backward(replica, action, stage, last=last)
+            updated = each and action.phase in "BW"
+            yield from self._run(action, last=updated or complete.get(action.chunk) == position)
+            if updated:
+                yield from self._update()
+        if not each:
+            yield from self._update()
 
-    def _forward(self, replica: Replica, action: Action, stage: int) -> Iterator[Instruction]:
-        if stage > 0:
-            yield from self._receive("forward", stage, -1, self.stages[stage - 1])
-        yield from replica.forward(action.chunk)
-        if stage < len(self.stages) - 1:
-            yield from self._send("forward", stage + 1, +1, self.stages[stage])
+    def _update(self) -> Iterator[Instruction]:
+        yield from self.replica.finish()
+        yield from self._copies_agree()
+        yield from self._tied_embedding()
+        yield from self.replica.update()
 
-    def _backward(self, replica: Replica, action: Action, stage: int, *, last: bool) -> Iterator[Instruction]:
-        if stage < len(self.stages) - 1:
-            yield from self._receive("backward", stage, +1, self.stages[stage])
-        yield from replica.backward(action.chunk, last=last)
-        if stage > 0:
-            yield from self._send("backward", stage - 1, -1, self.stages[stage - 1])
+    def _run(self, action: Action, *, last: bool) -> Iterator[Instruction]:
+        yield from self._received(action)
+        if action.phase == "F":
+            yield from self.replica.forward(action.chunk)
+        else:
+            yield from self.replica.backward(action.chunk, last=last, half=HALVES[action.phase])
+        yield from self._handed_on(action)
 
-    def _scattered(self) -> bool:
-        return self.job.pipeline.scatter_gather and self.job.mesh.size("tp") > 1
+    def _received(self, action: Action) -> Iterator[Instruction]:
+        """Yield what brings the input of ``action``, if it comes from another device."""
+        hop = self.pipeline.hop_before(self.device, action)
+        if hop is not None:
+            yield from self._messages(hop).receive
 
-    def _send(self, way: str, into: int, offset: int, boundary: tuple[Block, ...]) -> Iterator[Instruction]:
-        """Yield the compute stream's part of sending to stage ``into``; the send stream gets the rest."""
-        payload = boundary[-1].output_bytes / (self.job.mesh.size("tp") if self._scattered() else 1)
-        ready, sent = f"{way} output for stage {into}", f"{way} sent to stage {into}"
-        yield Record(ready)
-        stream = self.sends[f"send {way}"]
-        stream += [Wait(ready), Send(way, "pp", offset, payload, _channel(way, into))]
-        if not self.job.pipeline.overlap_p2p:
-            stream.append(Record(sent))
-            yield Wait(sent)
+    def _handed_on(self, action: Action) -> Iterator[Instruction]:
+        """Yield the compute stream's part of sending the output of ``action``; a send stream gets the rest."""
+        hop = self.pipeline.hop_after(self.device, action)
+        if hop is not None:
+            messages = self._messages(hop)
+            self.sends.setdefault(messages.stream, []).extend(messages.send)
+            yield from messages.announce
 
-    def _receive(self, way: str, stage: int, offset: int, boundary: tuple[Block, ...]) -> Iterator[Instruction]:
-        yield Recv(way, "pp", offset, _channel(way, stage))
-        if self._scattered():
-            yield Collective(f"gather {way}", CollectiveKind.ALL_GATHER, "tp", boundary[-1].output_bytes)
+    def _messages(self, hop: Hop) -> _Messages:
+        found = self.messages.get(hop)
+        if found is None:
+            found = self.messages[hop] = self._new_messages(hop)
+        return found
+
+    def _new_messages(self, hop: Hop) -> _Messages:
+        whole = self.stages[hop.boundary][-1].output_bytes
+        scattered = self.job.pipeline.scatter_gather and self.job.mesh.size("tp") > 1
+        ready, sent = f"{hop.channel} ready", f"{hop.channel} sent"
+        send = Send(hop.way, "pp", hop.offset, whole / (self.job.mesh.size("tp") if scattered else 1), hop.channel)
+        gather = Collective(f"gather {hop.way}", CollectiveKind.ALL_GATHER, "tp", whole)
+        blocking = not self.job.pipeline.overlap_p2p
+        return _Messages(
+            stream=self.pipeline.stream(hop),
+            receive=(Recv(hop.way, "pp", hop.offset, hop.channel), *((gather,) if scattered else ())),
+            announce=(Record(ready), *((Wait(sent),) if blocking else ())),
+            send=(Wait(ready), send, *((Record(sent),) if blocking else ())),
+        )
+
+    def _copies_agree(self) -> Iterator[Instruction]:
+        """Yield the sum of the gradients of this device's stages over the copies of the model."""
+        if (group := self.pipeline.copies_group(self.device)) is not None:
+            payload = float(sum(sum(code.gradients()) for code in self.code) * self.job.training.gradient_bytes)
+            yield Collective("gradients of both copies", CollectiveKind.ALL_REDUCE, group, payload)
 
     def _tied_embedding(self) -> Iterator[Instruction]:
-        depth = self.job.mesh.size("pp")
-        if self.model.tied and depth > 1 and self.device in {0, depth - 1}:
+        if self.model.tied and self.device in self.pipeline.tied_devices:
             elements = self.model.tied_parameters // self.job.mesh.size("tp")
             payload = float(elements * self.job.training.gradient_bytes)
             yield Collective("tied embedding gradients", CollectiveKind.ALL_REDUCE, EMBEDDING, payload)
-
-
-def _channel(way: str, stage: int) -> str:
-    return f"{way} into stage {stage}"

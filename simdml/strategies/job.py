@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 
 from simdml.cluster.cluster import Cluster
 from simdml.program.mesh import Mesh
+from simdml.strategies.schedules.schedule import Schedule
 from simdml.strategies.server_plan import ParameterServerPlan
 from simdml.workload.model import Model
 
@@ -50,7 +51,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class PipelinePlan:
-    """How a model is cut into stages and in which order micro-batches pass.
+    """How a model is cut into stages and in which order micro-batches pass: a schedule, or the name of one.
 
     ``overlap_p2p`` False makes a stage wait until what it sent has arrived, as Megatron-LM's batched send and receive
     do; ``scatter_gather`` sends a 1/tp part over each rank's NIC and gathers it on the other side (SC21, section 4.1).
@@ -58,7 +59,7 @@ class PipelinePlan:
     block index each stage begins with.
     """
 
-    schedule: str = "1f1b"
+    schedule: str | Schedule = "1f1b"
     chunks: int = 1
     overlap_p2p: bool = True
     scatter_gather: bool = True

@@ -6,14 +6,28 @@ layer, so that buckets can be reduced in between; the others are as coarse as te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 
 from simdml.program.instructions import Activity, Collective, Compute, Instruction, Routine
 from simdml.strategies import tensor_parallel
 from simdml.strategies.job import Recompute
 from simdml.workload.model import Block, Layer
-from simdml.workload.operators import Phase
+from simdml.workload.operators import Operator, Phase
+
+
+class Backward(Enum):
+    """The whole backward, or one of its halves: gradients of a layer's inputs, or of its weights."""
+
+    WHOLE = "backward"
+    INPUTS = "input gradients"
+    WEIGHTS = "weight gradients"
+
+    def includes(self, operator: Operator) -> bool:
+        """Whether ``operator`` of a backward belongs to it."""
+        return self is Backward.WHOLE or (self is Backward.WEIGHTS) == (operator.phase is Phase.WEIGHT_GRADIENT)
+
 
 GradientReady = Callable[[int], Iterator[Instruction]]
 """Called with the number of parameters whose gradients are ready so far; gives what to do then."""
@@ -21,14 +35,24 @@ GradientReady = Callable[[int], Iterator[Instruction]]
 
 @dataclass(slots=True)
 class StageCode:
-    """Code of one stage for ``tp`` ways of tensor parallelism."""
+    """Code of one stage for ``tp`` ways of tensor parallelism; ``half`` says which part of backward it runs."""
 
     blocks: tuple[Block, ...]
     tp: int
     recompute: Recompute
+    half: Backward = Backward.WHOLE
     _parts: dict[tuple[int, Activity], tuple[Compute | Collective, ...]] = field(default_factory=dict)
     _forward: Routine | None = None
     _backward: Routine | None = None
+    _halves: dict[Backward, StageCode] = field(default_factory=dict)
+
+    def only(self, half: Backward) -> StageCode:
+        """Return the code that runs this part of backward."""
+        if half is self.half:
+            return self
+        if half not in self._halves:
+            self._halves[half] = StageCode(self.blocks, self.tp, self.recompute, half)
+        return self._halves[half]
 
     def forward(self) -> Routine:
         """Return the forward of one micro-batch."""
@@ -38,7 +62,7 @@ class StageCode:
         return self._forward
 
     def backward(self) -> Routine:
-        """Return the backward of one micro-batch, recomputation included."""
+        """Return the backward of one micro-batch, recomputation included where input gradients are."""
         if self._backward is None:
             parts = tuple(
                 instruction
@@ -56,7 +80,7 @@ class StageCode:
             yield from self._recomputed(block)
             for layer in reversed(block.layers):
                 yield from tensor_parallel.instructions(
-                    f"{block.name}.{layer.name}", Activity.BACKWARD, layer.backward, self.tp
+                    f"{block.name}.{layer.name}", Activity.BACKWARD, self._included(layer.backward), self.tp
                 )
                 ready += len(layer.parameters)
                 yield from gradient_ready(ready)
@@ -87,15 +111,19 @@ class StageCode:
         ]
 
     def _recomputed(self, block: Block) -> tuple[Compute | Collective, ...]:
-        if self.recompute == "full" and block.recomputable:
+        if self.recompute == "full" and block.recomputable and self.half is not Backward.WEIGHTS:
             return self._part(block, Activity.RECOMPUTE)
         return ()
 
     def _part(self, block: Block, activity: Activity) -> tuple[Compute | Collective, ...]:
         key = (id(block), activity)
         if key not in self._parts:
-            phase = Phase.INPUT_GRADIENT if activity is Activity.BACKWARD else Phase.FORWARD
-            self._parts[key] = tuple(
-                tensor_parallel.instructions(f"{block.name}", activity, block.operators(phase), self.tp)
-            )
+            if activity is Activity.BACKWARD:
+                operators = self._included(block.operators(Phase.INPUT_GRADIENT))
+            else:
+                operators = block.operators(Phase.FORWARD)
+            self._parts[key] = tuple(tensor_parallel.instructions(block.name, activity, operators, self.tp))
         return self._parts[key]
+
+    def _included(self, operators: Iterable[Operator]) -> tuple[Operator, ...]:
+        return tuple(operator for operator in operators if self.half.includes(operator))

@@ -12,6 +12,7 @@ from simdml.scenario.degrees import divisors
 from simdml.scenario.explaining import defaults
 from simdml.scenario.loading import load_scenario
 from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
+from simdml.strategies.schedules import SCHEDULES
 
 IMAGES = {"cluster": "dgx1_v100", "model": "resnet50", "training": {"batch_per_gpu": 32}}
 TOKENS = {
@@ -54,7 +55,7 @@ def test_micro_batches_accumulate_gradients():
 def test_mesh_leaves_dp_and_takes_megatron_defaults():
     job = built(TOKENS, strategy={"mesh": {"tp": 4, "pp": 2}}).job
     assert job.mesh == Mesh((("tp", 4), ("dp", 2), ("pp", 2)))
-    assert job.pipeline == PipelinePlan("1f1b", 1, overlap_p2p=False)
+    assert job.pipeline == PipelinePlan(SCHEDULES["1f1b"], 1, overlap_p2p=False)
     assert job.data_parallel == DataParallelPlan(overlap=False, gradient_as_bucket_view=True)
     assert (job.training.microbatch, job.training.num_microbatches) == (2, 8)
     assert job.training.fused_optimizer
@@ -72,7 +73,7 @@ def test_vocabulary_is_padded_as_megatron_does():
 def test_a_schedule_alone_is_a_pipeline_over_all_gpus(name, chunks, overlap):
     job = built(TOKENS, cluster="dgx_a100", strategy=name).job
     assert job.mesh.size("pp") == 8
-    assert job.pipeline == PipelinePlan(name, chunks, overlap_p2p=overlap)
+    assert job.pipeline == PipelinePlan(SCHEDULES[name], chunks, overlap_p2p=overlap)
 
 
 def test_interleaved_takes_two_chunks():

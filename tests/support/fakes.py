@@ -105,8 +105,15 @@ def costs(cluster, *, latency_s=0.0, launch_s=0.0, **other):
     )
 
 
-def work(seconds, name="work"):
-    return Operator(name, Family.MATMUL, Phase.FORWARD, seconds, 0.0, 0.0)
+def work(seconds, name="work", phase=Phase.FORWARD):
+    return Operator(name, Family.MATMUL, phase, seconds, 0.0, 0.0)
+
+
+def layer_in_halves(forward_s, inputs_s, weights_s, parameters=(), name="layer"):
+    """A layer whose backward has an input gradient and a weight gradient."""
+    backward = (work(inputs_s, "input", Phase.INPUT_GRADIENT), work(weights_s, "weight", Phase.WEIGHT_GRADIENT))
+    parts = tuple(Parameter(f"p{i}", elements) for i, elements in enumerate(parameters))
+    return Layer(name, (work(forward_s, "forward"),), backward, parts)
 
 
 def layer(forward_s, backward_s, parameters=(), name="layer"):

@@ -38,9 +38,9 @@ class PipelineSpec(DocumentModel):
     """How the model is cut into stages and in which order micro-batches pass."""
 
     schedule: ScheduleName = "1f1b"
-    """gpipe, 1f1b (Megatron-LM's default) or interleaved_1f1b."""
+    """A schedule by name, by default 1f1b as in Megatron-LM; or a file, ./mine.py (which is run) or ./mine.csv."""
     chunks: Count | None = None
-    """Pieces of the model on each stage; 1 by default, 2 for interleaved_1f1b."""
+    """Pieces of the model on each stage; what the schedule has by default, 2 where it can have any number."""
     microbatch: Count | None = None
     """Samples of a micro-batch; the same as training.microbatch."""
     overlap_p2p: bool | None = None

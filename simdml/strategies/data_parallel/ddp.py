@@ -13,6 +13,7 @@ from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.job import DataParallelPlan
+from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
 from simdml.workload.operators import Family, Operator, Phase, memory_bound
 
@@ -28,9 +29,9 @@ class DdpReplica(Replica):
     reductions: CommunicationStream = field(default_factory=lambda: CommunicationStream(STREAM))
     _awaited: list[str] = field(default_factory=list)
 
-    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+    def backward(self, chunk: int, *, last: bool, half: Backward = Backward.WHOLE) -> Iterator[Instruction]:
         """Yield a backward; the last one reduces."""
-        code, name = self.code[chunk], f"chunk {chunk}"
+        code, name = self.code[chunk].only(half), f"chunk {chunk}"
         if not last:
             yield code.backward()
             return
@@ -58,7 +59,8 @@ class DdpReplica(Replica):
 
     def finish(self) -> Iterator[Instruction]:
         """Yield the compute stream's wait for all reductions."""
-        for event in self._awaited:
+        awaited, self._awaited = self._awaited, []
+        for event in awaited:
             yield Wait(f"{event} reduced")
 
     def memory(self) -> ReplicaMemory:

@@ -18,7 +18,7 @@ from simdml.strategies.data_parallel.reduction import Reduction
 from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import Unit, Units, Wrap, largest_pair, wrap_blocks
 from simdml.strategies.job import Job
-from simdml.strategies.stage_code import StageCode
+from simdml.strategies.stage_code import Backward, StageCode
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
 Prefetch = Literal["pre", "post", "none"]
@@ -77,13 +77,13 @@ class FsdpReplica(Replica):
             yield from self.gathering.free(units.root)
         yield from self.gathering.forward_ends()
 
-    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+    def backward(self, chunk: int, *, last: bool, half: Backward = Backward.WHOLE) -> Iterator[Instruction]:
         """Yield a backward, every unit gathered before, freed and reduced after it.
 
         In a pipeline, PyTorch reduces after the whole last backward (torch/distributed/pipelining/stage.py,
         backward_maybe_with_nosync), and keeps parameters whole until then.
         """
-        code, units, when = self.code[chunk], self.units[chunk], self.plan.backward_prefetch
+        code, units, when = self.code[chunk].only(half), self.units[chunk], self.plan.backward_prefetch
         self.gathering.in_backward = True
         reduces = (last or not self.no_sync) and not self.pipelined
         upcoming = iter([unit for unit in reversed(units.of_block) if unit is not None])
@@ -102,10 +102,12 @@ class FsdpReplica(Replica):
             yield from self._freed(unit, last=last)
             if when == "post":
                 self.gathering.prefetch(next(upcoming, None))
-            yield from self.reduction.reduce(unit) if reduces else self.reduction.accumulate(unit)
+            if half is not Backward.INPUTS:
+                yield from self.reduction.reduce(unit) if reduces else self.reduction.accumulate(unit)
         if units.root is not None:
             yield from self._freed(units.root, last=last)
-            yield from self.reduction.reduce(units.root) if reduces else self.reduction.accumulate(units.root)
+            if half is not Backward.INPUTS:
+                yield from self.reduction.reduce(units.root) if reduces else self.reduction.accumulate(units.root)
         if last and self.pipelined:
             for unit in units.all():
                 yield from self.reduction.reduce(unit)

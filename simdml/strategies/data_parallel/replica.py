@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from simdml.program.instructions import Activity, Collective, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.job import Job, Precision
-from simdml.strategies.stage_code import StageCode
+from simdml.strategies.stage_code import Backward, StageCode
 from simdml.workload.optimizer import optimizer_operators, optimizer_state_bytes_per_parameter
 
 
@@ -46,10 +46,13 @@ class Replica:
         """Yield forward of the next micro-batch through ``chunk``."""
         yield self.code[chunk].forward()
 
-    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
-        """Yield backward of the next micro-batch through ``chunk``, the ``last`` one completing its gradients."""
+    def backward(self, chunk: int, *, last: bool, half: Backward = Backward.WHOLE) -> Iterator[Instruction]:
+        """Yield backward, or a ``half`` of it, of the next micro-batch through ``chunk``.
+
+        The ``last`` one completes the gradients of the chunk.
+        """
         del last
-        yield self.code[chunk].backward()
+        yield self.code[chunk].only(half).backward()
 
     def finish(self) -> Iterator[Instruction]:
         """Yield what comes after the last backward: gradients are those of all replicas then."""

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from simdml.errors import InfeasibleError
 from simdml.strategies.schedules.actions import Action
+from simdml.strategies.schedules.rounds import Rounds
+from simdml.strategies.schedules.schedule import Schedule
 
 
-def interleaved_1f1b(stage: int, num_stages: int, num_microbatches: int, num_chunks: int) -> list[Action]:
+def order(device: int, depth: int, num_microbatches: int, chunks: int) -> list[Action]:
     """Return Megatron-LM's order: groups of p micro-batches pass chunk 0, then chunk 1, and so on.
 
     Warm-up is 2(p-1-i) + (v-1)p chunk forwards, then forward and backward in turn; backward visits the chunks in
     reverse. Bubble (p-1)(F+B)/v (NVIDIA/Megatron-LM:megatron/core/pipeline_parallel/schedules.py).
     """
-    if num_microbatches % num_stages:
+    if num_microbatches % depth:
         raise InfeasibleError(
-            f"interleaved_1f1b passes micro-batches in groups of {num_stages} (the number of stages), "
+            f"interleaved_1f1b passes micro-batches in groups of {depth} (the number of stages), "
             f"and {num_microbatches} micro-batches do not divide into them",
-            hint=f"use a multiple of {num_stages} micro-batches, or 1f1b",
+            hint=f"use a multiple of {depth} micro-batches, or 1f1b",
         )
-    total = num_microbatches * num_chunks
-    warm_up = min(2 * (num_stages - 1 - stage) + (num_chunks - 1) * num_stages, total)
-    forwards = [_unit("F", k, num_stages, num_chunks) for k in range(total)]
-    backwards = [_unit("B", k, num_stages, num_chunks) for k in range(total)]
+    rounds = Rounds(num_microbatches, depth, chunks)
+    warm_up = min(2 * (depth - 1 - device) + (chunks - 1) * depth, rounds.total)
+    forwards, backwards = rounds.forwards(), rounds.backwards("B")
     actions = forwards[:warm_up]
     for forward, backward in zip(forwards[warm_up:], backwards, strict=False):
         actions += [forward, backward]
-    return actions + backwards[total - warm_up :]
+    return actions + backwards[rounds.total - warm_up :]
 
 
-def _unit(phase: str, k: int, num_stages: int, num_chunks: int) -> Action:
-    group, within = divmod(k, num_stages * num_chunks)
-    chunk, position = divmod(within, num_stages)
-    microbatch = group * num_stages + position
-    if phase == "F":
-        return Action("F", microbatch, chunk)
-    return Action("B", microbatch, num_chunks - 1 - chunk)
+INTERLEAVED_1F1B = Schedule(
+    "interleaved_1f1b",
+    "1F1B over several chunks of the model on each device (Narayanan et al., SC21)",
+    order,
+    chunks=2,
+    any_chunks=True,
+    system="Megatron-LM with virtual stages",
+)

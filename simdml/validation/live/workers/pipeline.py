@@ -32,7 +32,7 @@ class _Stage:
         self.elements = job.activation_bytes // 4
         self.source = torch.ones(self.elements, device=self.where, requires_grad=True)
         name = "gpipe" if job.strategy == "layer_placement" else job.strategy
-        self.actions = find_schedule(name)(rank.rank, rank.size, job.microbatches, 1)
+        self.actions = find_schedule(name).actions(rank.rank, rank.size, job.microbatches, 1)
 
     def step(self) -> None:
         """Do one training step."""
