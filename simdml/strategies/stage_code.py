@@ -33,6 +33,16 @@ GradientReady = Callable[[int], Iterator[Instruction]]
 """Called with the number of parameters whose gradients are ready so far; gives what to do then."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer's forward, recomputation or backward; ``gradients`` of its parameters are ready after it."""
+
+    block_index: int
+    layer: Layer
+    instructions: tuple[Compute | Collective, ...]
+    gradients: int = 0
+
+
 @dataclass(slots=True)
 class StageCode:
     """Code of one stage for ``tp`` ways of tensor parallelism; ``half`` says which part of backward it runs."""
@@ -93,6 +103,22 @@ class StageCode:
         """Return the backward of one of the blocks, recomputation included."""
         return (*self._recomputed(block), *self._part(block, Activity.BACKWARD))
 
+    def forward_steps(self) -> Iterator[Step]:
+        """Yield the forward layer by layer."""
+        for index, block in enumerate(self.blocks):
+            for layer in block.layers:
+                yield Step(index, layer, self._layer(block, layer, Activity.FORWARD))
+
+    def backward_steps(self) -> Iterator[Step]:
+        """Yield the backward layer by layer, recomputation included."""
+        for index, block in reversed(list(enumerate(self.blocks))):
+            if self._recomputed(block):
+                for layer in block.layers:
+                    yield Step(index, layer, self._layer(block, layer, Activity.RECOMPUTE))
+            for layer in reversed(block.layers):
+                instructions = self._layer(block, layer, Activity.BACKWARD)
+                yield Step(index, layer, instructions, len(layer.parameters))
+
     def layers_in_backward_order(self) -> Iterator[tuple[Block, Layer]]:
         """Yield layers in the order their gradients become ready."""
         for block in reversed(self.blocks):
@@ -114,6 +140,14 @@ class StageCode:
         if self.recompute == "full" and block.recomputable and self.half is not Backward.WEIGHTS:
             return self._part(block, Activity.RECOMPUTE)
         return ()
+
+    def _layer(self, block: Block, layer: Layer, activity: Activity) -> tuple[Compute | Collective, ...]:
+        key = (id(layer), activity)
+        if key not in self._parts:
+            operators = layer.backward if activity is Activity.BACKWARD else layer.forward
+            name = f"{block.name}.{layer.name}"
+            self._parts[key] = tuple(tensor_parallel.instructions(name, activity, operators, self.tp))
+        return self._parts[key]
 
     def _part(self, block: Block, activity: Activity) -> tuple[Compute | Collective, ...]:
         key = (id(block), activity)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simdml.documents.quantities import Bytes, DocumentModel
+from simdml.documents.quantities import Bytes, Count, CountOrZero, DocumentModel
 from simdml.scenario.schema.names import offering
 from simdml.strategies.data_parallel.kinds import KINDS
 
@@ -38,3 +38,29 @@ class DataParallelSpec(DocumentModel):
     """FSDP1: whether at most two all-gathers are under way; yes by default."""
     no_sync: bool | None = None
     """Whether gradients are reduced after the last micro-batch alone; ddp: yes, FSDP: in a pipeline."""
+    overlap_grad_reduce: bool | None = None
+    """distributed_optimizer: whether gradients are reduce-scattered during the last backward; no by default."""
+    overlap_param_gather: bool | None = None
+    """distributed_optimizer: whether parameters are all-gathered during the first forward; no by default."""
+    ddp_bucket_size: Count | None = None
+    """distributed_optimizer: parameters of a bucket; max(40 million, 1 million a replica) by default."""
+    overlap_comm: bool | None = None
+    """DeepSpeed: whether reductions overlap with backward; yes for zero3, no for zero1 and zero2."""
+    reduce_scatter: bool | None = None
+    """DeepSpeed: whether gradients go to their owners alone instead of being all-reduced; yes by default."""
+    use_multi_rank_bucket_allreduce: bool | None = None
+    """DeepSpeed: whether owners get their part by all-reduces of buckets; no here, see simdml explain zero1."""
+    contiguous_gradients: bool | None = None
+    """DeepSpeed: whether gradients are copied into a buffer of a bucket's size; yes by default."""
+    reduce_bucket_size: Count | None = None
+    """DeepSpeed: elements of gradients reduced together; 5e8 by default."""
+    allgather_bucket_size: Count | None = None
+    """DeepSpeed: elements of updated parameters gathered together; 5e8 by default."""
+    stage3_prefetch_bucket_size: CountOrZero | None = None
+    """DeepSpeed: elements gathered ahead at each module; 5e7 by default."""
+    stage3_param_persistence_threshold: CountOrZero | None = None
+    """DeepSpeed: parameters of at most so many elements stay whole; 1e5 by default."""
+    stage3_max_live_parameters: CountOrZero | None = None
+    """DeepSpeed: elements whole at once, above which nothing is gathered ahead; 1e9 by default."""
+    stage3_max_reuse_distance: CountOrZero | None = None
+    """DeepSpeed: parameters used again within so many elements are not released; 1e9 by default."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 from simdml.errors import InfeasibleError, UnknownNameError
-from simdml.strategies.data_parallel import ddp, fsdp1, fsdp2
+from simdml.strategies.data_parallel import ddp, distributed_optimizer, fsdp1, fsdp2, zero, zero3
 from simdml.strategies.data_parallel.replica import Replica
 from simdml.strategies.job import DataParallelPlan, Job, ReplicaPlan, num_replicas
 from simdml.strategies.stage_code import StageCode
@@ -19,6 +19,12 @@ class MakeReplica(Protocol):
 
     def __call__(self, job: Job, code: Sequence[StageCode], plan: Any) -> Replica:
         """Return the rank."""
+
+
+PYTORCH: Final = "PyTorch"
+MEGATRON: Final = "Megatron-LM"
+DP: Final = ("dp",)
+SHARDED: Final = ("dp_shard", "dp_replicate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Kind:
     strategy: Strategy
     plan: Any
     replica: MakeReplica
-    axes: tuple[str, ...] = ("dp",)
+    axes: tuple[str, ...] = DP
     combines: tuple[str, ...] = ("tp", "pp")
     instead: str = "ddp"
     framework: str = ""
@@ -53,16 +59,20 @@ def option_name(field_name: str) -> str:
     return field_name
 
 
-PYTORCH: Final = "PyTorch"
-SHARDED: Final = ("dp_shard", "dp_replicate")
-
 KINDS: Mapping[str, Kind] = {
     kind.strategy.name: kind
     for kind in (
         Kind(ddp.STRATEGY, DataParallelPlan(), ddp.DdpReplica),
         Kind(
-            fsdp1.STRATEGY, fsdp1.Fsdp1Plan(), fsdp1.Fsdp1Replica, SHARDED, ("tp",), "fsdp2", PYTORCH, accumulates=False
+            distributed_optimizer.STRATEGY,
+            distributed_optimizer.DistributedOptimizerPlan(),
+            distributed_optimizer.DistributedOptimizerReplica,
+            framework=MEGATRON,
         ),
+        Kind(zero.STAGE_1, zero.Zero1Plan(), zero.ZeroReplica, framework=PYTORCH),
+        Kind(zero.STAGE_2, zero.Zero2Plan(), zero.ZeroReplica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
+        Kind(zero3.STRATEGY, zero3.Zero3Plan(), zero3.Zero3Replica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
+        Kind(fsdp1.STRATEGY, fsdp1.Fsdp1Plan(), fsdp1.Fsdp1Replica, SHARDED, ("tp",), "fsdp2", PYTORCH, False),
         Kind(fsdp2.STRATEGY, fsdp2.Fsdp2Plan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
         Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
     )

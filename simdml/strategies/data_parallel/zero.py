@@ -1,0 +1,217 @@
+"""DeepSpeed ZeRO stages 1 and 2: optimizer state, then gradients too, in parts of equal size.
+
+The sources are deepspeed/runtime/zero/stage_1_and_2.py and deepspeed/runtime/zero/config.py of DeepSpeed 0.16.4, and
+Rajbhandari et al., "ZeRO" (arXiv 1910.02054). Sizes of buckets count elements, not bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
+from simdml.program.program import Stream
+from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
+from simdml.strategies.data_parallel.units import padded
+from simdml.strategies.stage_code import StageCode
+from simdml.strategies.strategy import Strategy
+from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
+
+GROUP: Final = "dp"
+
+
+@dataclass(frozen=True, slots=True)
+class Zero1Plan:
+    """The ``zero_optimization`` section of DeepSpeed's configuration for stage 1, with its defaults.
+
+    With ``reduce_scatter`` every gradient goes to the rank that owns its part, the reduce-scatter of the ZeRO paper;
+    ``use_multi_rank_bucket_allreduce`` is DeepSpeed's way of doing that with all-reduces of buckets, twice the bytes.
+    """
+
+    overlap_comm: bool = False
+    reduce_scatter: bool = True
+    use_multi_rank_bucket_allreduce: bool = False
+    contiguous_gradients: bool = True
+    reduce_bucket_size: int = 500_000_000
+    allgather_bucket_size: int = 500_000_000
+
+    @property
+    def kind(self) -> str:
+        """The strategy's name."""
+        return "zero1"
+
+    @property
+    def partitions_gradients(self) -> bool:
+        """Whether gradients are reduced in every backward and only a part of them is kept."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Zero2Plan(Zero1Plan):
+    """The same for stage 2, which keeps a part of the gradients."""
+
+    @property
+    def kind(self) -> str:
+        """The strategy's name."""
+        return "zero2"
+
+    @property
+    def partitions_gradients(self) -> bool:
+        """Whether gradients are reduced in every backward and only a part of them is kept."""
+        return True
+
+
+def fill_buckets(elements: Sequence[int], limit: int) -> list[tuple[int, ...]]:
+    """Return the gradients of each bucket, as indices.
+
+    A bucket is closed before a gradient that would take it above ``limit``; one larger than that is alone
+    (reduce_independent_p_g_buckets_and_remove_grads).
+    """
+    buckets: list[tuple[int, ...]] = []
+    size, members = 0, list[int]()
+    for index, count in enumerate(elements):
+        if members and size + count > limit:
+            buckets.append(tuple(members))
+            size, members = 0, []
+        size += count
+        members.append(index)
+    return [*buckets, tuple(members)] if members else buckets
+
+
+@dataclass(slots=True)
+class ZeroReplica(Replica):
+    """A rank that updates its part of the parameters and then gathers the others'."""
+
+    plan: Zero1Plan
+    reductions: CommunicationStream = field(default_factory=lambda: CommunicationStream("gradients"))
+    _reduced: str | None = None
+    _micro_batch: int = 0
+
+    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+        """Yield a backward; stage 2 reduces in each, stage 1 in the last, and without overlap after it."""
+        code = self.code[chunk]
+        self._micro_batch += 1
+        if self.plan.partitions_gradients or (last and self.plan.overlap_comm):
+            yield from self._reducing(code, f"{chunk}, {self._micro_batch}")
+        else:
+            yield code.backward()
+
+    def finish(self) -> Iterator[Instruction]:
+        """Yield what is left to reduce, and the wait for what is under way."""
+        if not self.plan.partitions_gradients and not self.plan.overlap_comm:
+            elements = [count for code in self.code for count in code.gradients()]
+            for number, bucket in enumerate(fill_buckets(elements, self.plan.reduce_bucket_size)):
+                yield from self._reduce(sum(elements[index] for index in bucket), f"bucket {number}")
+        if self._reduced is not None:
+            yield Wait(self._reduced)
+
+    def update(self) -> Iterator[Instruction]:
+        """Yield the optimizer step over a part of the parameters, and the all-gather of all of them."""
+        yield self.optimizer(self._part())
+        whole, weight = self._part() * self._ranks(), self.job.training.weight_bytes
+        pieces = max(1, whole // self.plan.allgather_bucket_size)
+        for _ in range(pieces):
+            yield Collective("updated parameters", CollectiveKind.ALL_GATHER, GROUP, weight * whole / pieces)
+
+    def streams(self) -> Iterable[Stream]:
+        """Return the stream of reductions that overlap."""
+        return self.reductions.stream()
+
+    def memory(self) -> ReplicaMemory:
+        """Return 2 + 2 + 12/N bytes a parameter for stage 1 and 2 + 14/N for stage 2, for Adam in half precision.
+
+        Beside them are the buffers that gradients are reduced in, two if reductions overlap (arXiv 1910.02054,
+        section 5; stage_1_and_2.py, ipg_buffer).
+        """
+        training, part = self.job.training, self._part()
+        state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
+        gradients = part if self.plan.partitions_gradients else self.elements
+        bucket = self.plan.reduce_bucket_size * (2 if self.plan.overlap_comm else 1)
+        return ReplicaMemory(
+            parameters=float(training.weight_bytes * self.elements),
+            gradients=float(training.gradient_bytes * gradients),
+            optimizer=float(state * part),
+            buffers=float(training.gradient_bytes * bucket) if self.plan.contiguous_gradients else 0.0,
+        )
+
+    def _ranks(self) -> int:
+        return self.job.mesh.size(GROUP)
+
+    def _part(self) -> int:
+        return padded(self.elements, self._ranks()) // self._ranks()
+
+    def _reducing(self, code: StageCode, name: str) -> Iterator[Instruction]:
+        """Yield a backward that reduces a bucket as soon as the next gradient does not fit in."""
+        elements = code.gradients()
+        buckets = fill_buckets(elements, self.plan.reduce_bucket_size)
+        sizes = [sum(elements[index] for index in bucket) for bucket in buckets]
+        full = 0
+
+        def gradient_ready(count: int) -> Iterator[Instruction]:
+            nonlocal full
+            while full < len(buckets) - 1 and buckets[full + 1][0] < count:
+                yield from self._reduce(sizes[full], f"bucket {full} of {name}")
+                full += 1
+
+        yield from code.backward_by_layer(gradient_ready)
+        for number in range(full, len(buckets)):
+            yield from self._reduce(sizes[number], f"bucket {number} of {name}")
+
+    def _reduce(self, elements: int, name: str) -> Iterator[Instruction]:
+        """Yield a reduction, which the compute stream waits for unless reductions overlap.
+
+        With ``overlap_comm`` it waits for the reduction before (average_tensor: both streams wait for each other).
+        """
+        nbytes = float(self.job.training.gradient_bytes * elements)
+        if self.plan.contiguous_gradients:
+            yield copy("gradients into a bucket", nbytes, nbytes)
+        collective = Collective(name, self._collective_kind(), GROUP, nbytes)
+        if not self.plan.overlap_comm:
+            yield collective
+            return
+        if self._reduced is not None:
+            yield Wait(self._reduced)
+        yield Record(name)
+        self._reduced = f"{name} reduced"
+        self.reductions.run(collective, after=(name,), done=self._reduced)
+
+    def _collective_kind(self) -> CollectiveKind:
+        scattered = self.plan.reduce_scatter and not self.plan.use_multi_rank_bucket_allreduce
+        return CollectiveKind.REDUCE_SCATTER if scattered else CollectiveKind.ALL_REDUCE
+
+
+_SOURCES = (
+    "microsoft/DeepSpeed v0.16.4, deepspeed/runtime/zero/stage_1_and_2.py and config.py",
+    "Rajbhandari et al., ZeRO, arXiv 1910.02054",
+)
+_LEAVES_OUT = (
+    "DeepSpeed 0.16 reduces with use_multi_rank_bucket_allreduce unless told otherwise, which moves 3 instead of 2 "
+    "bytes a parameter byte; here the default is the ZeRO paper's volume, and the option is one line.",
+    "round_robin_gradients.",
+)
+STAGE_1 = Strategy(
+    name="zero1",
+    system="DeepSpeed ZeRO stage 1",
+    meaning="the optimizer's state in parts: gradients are reduce-scattered, updated parameters all-gathered",
+    models=(
+        "Gradients summed locally over micro-batches and reduced after the last, in buckets of 5e8 elements, while "
+        "compute waits; with overlap_comm during the last backward.",
+        "All-gather of all updated parameters after the step, in pieces of allgather_bucket_size.",
+    ),
+    leaves_out=_LEAVES_OUT,
+    sources=_SOURCES,
+)
+STAGE_2 = Strategy(
+    name="zero2",
+    system="DeepSpeed ZeRO stage 2",
+    meaning="the optimizer's state and the gradients in parts",
+    models=(
+        "Gradients reduced in every backward, in buckets of 5e8 elements, while compute waits; with overlap_comm on a "
+        "stream of their own, each after the one before.",
+        "All-gather of all updated parameters after the step, in pieces of allgather_bucket_size.",
+    ),
+    leaves_out=_LEAVES_OUT,
+    sources=_SOURCES,
+)
