@@ -144,7 +144,7 @@ class StageCode:
     def _layer(self, block: Block, layer: Layer, activity: Activity) -> tuple[Compute | Collective, ...]:
         key = (id(layer), activity)
         if key not in self._parts:
-            operators = layer.backward if activity is Activity.BACKWARD else layer.forward
+            operators = self._included(layer.backward) if activity is Activity.BACKWARD else layer.forward
             name = f"{block.name}.{layer.name}"
             self._parts[key] = tuple(tensor_parallel.instructions(name, activity, operators, self.tp))
         return self._parts[key]

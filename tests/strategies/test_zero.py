@@ -72,9 +72,7 @@ def test_deepspeed_can_all_reduce_instead(plan):
 
 def test_stage_3_gathers_twice_where_nothing_is_kept():
     """3 bytes a parameter byte (section 7.2.2); persistent parameters and reuse save the rest."""
-    plain = Zero3Plan(
-        stage3_param_persistence_threshold=0, stage3_max_reuse_distance=0, stage3_prefetch_bucket_size=0
-    )
+    plain = Zero3Plan(stage3_param_persistence_threshold=0, stage3_max_reuse_distance=0, stage3_prefetch_bucket_size=0)
     assert payloads(compiled(plain)[0]) == {"reduce_scatter": PSI, "all_gather": 2 * PSI}
     reusing = Zero3Plan(stage3_param_persistence_threshold=0)
     assert payloads(compiled(reusing)[0]) == {"reduce_scatter": PSI, "all_gather": PSI}
@@ -165,7 +163,7 @@ UNAHEAD = Zero3Plan(stage3_prefetch_bucket_size=0, stage3_max_reuse_distance=0)
 def test_step_times_in_closed_form(plan, expected):
     """A bucket of DeepSpeed's is full when the next gradient does not fit, so that two are left at the end.
 
-    Stage 3 gathers the first layer, and then five at once, which the second layer waits for. Without prefetch it gathers
+    Stage 3 gathers the first layer, then five at once, which the second layer waits for. Without prefetch it gathers
     each by itself, as far ahead as the host is; all gradients fit into one bucket there.
     """
     assert step_time(plan) == expected
@@ -240,3 +238,9 @@ def test_without_prefetch_and_reuse_each_module_fetches_its_own(modules):
         assert fetch.fetched == module
         assert not fetch.prefetched
         assert fetch.live_elements == sum(p.elements for p in module)
+
+
+def test_schedules_without_flush_keep_whole_versions():
+    options = {"n": 4, "mesh": (("dp", 2), ("pp", 2)), "num_microbatches": 2}
+    with pytest.raises(InfeasibleError, match="zero1 does not combine with pipedream"):
+        compiled(Zero1Plan(), pipeline=PipelinePlan("pipedream", balance=(0, 3)), **options)

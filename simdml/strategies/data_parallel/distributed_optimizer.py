@@ -17,6 +17,7 @@ from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
+from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
@@ -93,9 +94,9 @@ class DistributedOptimizerReplica(Replica):
                     yield from self._arrive(bucket)
             yield from step.instructions
 
-    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+    def backward(self, chunk: int, *, last: bool, half: Backward = Backward.WHOLE) -> Iterator[Instruction]:
         """Yield a backward; the last one reduces its buckets as they get ready if reductions overlap."""
-        code = self.code[chunk]
+        code = self.code[chunk].only(half)
         if not last or not self.plan.overlap_grad_reduce:
             yield code.backward()
             return

@@ -10,6 +10,7 @@ from simdml.errors import InfeasibleError, UnknownNameError
 from simdml.strategies.data_parallel import ddp, distributed_optimizer, fsdp1, fsdp2, zero, zero3
 from simdml.strategies.data_parallel.replica import Replica
 from simdml.strategies.job import DataParallelPlan, Job, ReplicaPlan, num_replicas
+from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.strategy import Strategy
 
@@ -100,6 +101,7 @@ def make_replica(job: Job, code: Sequence[StageCode]) -> Replica:
         return Replica(job, code)
     plan: ReplicaPlan = job.data_parallel or DataParallelPlan()
     kind = find_kind(plan.kind)
+    _refuse_unflushed(job, kind)
     for axis in ("tp", "pp"):
         if job.mesh.size(axis) > 1 and axis not in kind.combines:
             raise InfeasibleError(
@@ -107,3 +109,14 @@ def make_replica(job: Job, code: Sequence[StageCode]) -> Replica:
                 hint=f"leave {axis} out, or use kind: {kind.instead}",
             )
     return kind.replica(job, code, plan)
+
+
+def _refuse_unflushed(job: Job, kind: Kind) -> None:
+    """Refuse shards that a schedule without flush would gather in one version and update in another."""
+    schedule = find_schedule(job.pipeline.schedule)
+    flushes = schedule.warm_up is None and not schedule.update_each
+    if job.mesh.size("pp") > 1 and not flushes and kind.strategy.name != "ddp":
+        raise InfeasibleError(
+            f"{kind.strategy.name} does not combine with {schedule.name}, which keeps several versions of the weights",
+            hint="use kind: ddp, or a schedule that flushes, such as 1f1b",
+        )

@@ -15,7 +15,7 @@ from simdml.program.program import Stream
 from simdml.strategies.data_parallel.gathering import copy
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
-from simdml.strategies.stage_code import StageCode
+from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
@@ -89,9 +89,9 @@ class ZeroReplica(Replica):
     _reduced: str | None = None
     _micro_batch: int = 0
 
-    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+    def backward(self, chunk: int, *, last: bool, half: Backward = Backward.WHOLE) -> Iterator[Instruction]:
         """Yield a backward; stage 2 reduces in each, stage 1 in the last, and without overlap after it."""
-        code = self.code[chunk]
+        code = self.code[chunk].only(half)
         self._micro_batch += 1
         if self.plan.partitions_gradients or (last and self.plan.overlap_comm):
             yield from self._reducing(code, f"{chunk}, {self._micro_batch}")

@@ -16,7 +16,7 @@ from simdml.strategies.data_parallel.replica import CommunicationStream, Replica
 from simdml.strategies.data_parallel.units import padded
 from simdml.strategies.data_parallel.zero import GROUP, fill_buckets
 from simdml.strategies.data_parallel.zero3_trace import Coordinator, Limits, ModuleFetch, ShardedParameter
-from simdml.strategies.stage_code import Step
+from simdml.strategies.stage_code import Backward, Step
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
@@ -75,9 +75,9 @@ class Zero3Replica(Replica):
         for step in self.code[chunk].forward_steps():
             yield from self._module(step)
 
-    def backward(self, chunk: int, *, last: bool) -> Iterator[Instruction]:
+    def backward(self, chunk: int, *, last: bool, half: Backward = Backward.WHOLE) -> Iterator[Instruction]:
         """Yield a backward, every module's parameters gathered before it and its gradients put into buckets after."""
-        del last
+        del last, half
         code = self.code[chunk]
         elements = code.gradients()
         buckets = fill_buckets(elements, self.plan.reduce_bucket_size)
