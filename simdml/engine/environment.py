@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, cast
 
@@ -47,6 +47,10 @@ def _fire(call: Call) -> None:
 
 class SimEnvironment(simpy.Environment):
     """A SimPy environment whose times lie on the tick clock of :mod:`simdml.engine.clock`."""
+
+    def scheduled(self) -> Sequence[tuple[float, int, int, object]]:
+        """Return what is on the heap: time, priority, sequence number and event, in no order."""
+        return self._queue
 
     def call_in(self, delay_s: float, function: Callable[[], None], priority: int = Priority.NORMAL) -> Call:
         """Call ``function`` after ``delay_s`` (on the tick) and return the call, which can be cancelled."""

@@ -65,10 +65,11 @@ class FlowTable:
         family = self.families[self.family_of_signature[self.signatures[signature(instruction)]]]
         return family.first + int(family.of_rank[rank])
 
-    def members(self, instruction: Communication, rank: int) -> tuple[int, ...]:
+    def members(self, instruction: Communication, rank: int) -> Integers:
         """Return who takes part in the transfer that ``rank`` issues with ``instruction``."""
         family = self.families[self.family_of_signature[self.signatures[signature(instruction)]]]
-        return tuple(family.members[family.of_rank[rank]].tolist())
+        members: Integers = family.members[family.of_rank[rank]]
+        return members
 
     def price(self, instruction: Communication, rank: int) -> tuple[float, float]:
         """Return latency (s) and highest rate (bytes/s) of the transfer that ``rank`` issues with ``instruction``."""
@@ -99,7 +100,7 @@ def signature(instruction: Communication) -> tuple[object, ...]:
         case Collective():
             return ("collective", instruction.group, instruction.kind, instruction.payload_bytes, instruction.transport)
         case Send():
-            return ("send", instruction.axis, instruction.offset, instruction.payload_bytes, instruction.channel)
+            return ("send", instruction.axis, instruction.offset, instruction.payload_bytes)
         case HostCopy():
             return ("copy", instruction.to_host)
         case Push():

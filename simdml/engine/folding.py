@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simdml.cluster.cluster import Cluster
+from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.flows import FlowTable
 from simdml.engine.incidence import Incidence
 from simdml.engine.refinement import Colours, first_members, refine, unequal
@@ -48,27 +49,35 @@ class Partition:
         return len(self.representatives)
 
 
-def fold(program: Program, cluster: Cluster, table: FlowTable, *, wanted: bool = True) -> Partition:
+def fold(
+    program: Program, cluster: Cluster, table: FlowTable, conditions: Conditions = AS_RATED, *, wanted: bool = True
+) -> Partition:
     """Return the coarsest partition colour refinement finds, or the finest one with the reason."""
     incidence = Incidence(program.mesh.num_ranks, table)
     if not wanted:
         return _partition(incidence, _finest(incidence), "folding was not asked for")
-    colours = refine(incidence, _first_colours(program, cluster, incidence))
+    colours = refine(incidence, _first_colours(program, cluster, incidence, conditions))
     if difference := unequal(incidence, colours):
         return _partition(incidence, _finest(incidence), f"refinement was not exact: {difference}")
     reason = "ranks that use parameter servers are told apart by first come, first served" if program.servers else ""
+    if conditions.jitter_cv:
+        reason = "every rank draws its own jitter"
     return _partition(incidence, colours, reason)
 
 
-def _first_colours(program: Program, cluster: Cluster, incidence: Incidence) -> Colours:
+def _first_colours(program: Program, cluster: Cluster, incidence: Incidence, conditions: Conditions) -> Colours:
     """Return what tells ranks, flows and links apart by themselves."""
     devices = program.devices()
-    kinds = cluster.device_kinds(devices)
+    # A GPU is of its own kind if it is slower than others of its type.
+    _, slowness = np.unique(conditions.slowdowns(devices), return_inverse=True)
+    kinds = cluster.device_kinds(devices) * (int(slowness.max(initial=0)) + 1) + slowness
     ranks = np.array(program.class_of_rank, dtype=np.int64) * (int(kinds.max(initial=0)) + 1) + kinds
-    uses_servers = np.array([_uses_servers(rank_program) for rank_program in program.classes])
-    individual = np.flatnonzero(uses_servers[np.array(program.class_of_rank, dtype=np.int64)])
+    told_apart = np.array([_uses_servers(rank_program) for rank_program in program.classes])
+    if conditions.jitter_cv:
+        told_apart[:] = True
+    individual = np.flatnonzero(told_apart[np.array(program.class_of_rank, dtype=np.int64)])
     ranks[individual] = ranks.max(initial=0) + 1 + np.arange(len(individual))
-    capacities = np.asarray(cluster.links.capacity_bytes_per_s)[incidence.links]
+    capacities = conditions.capacities(cluster.links.capacity_bytes_per_s)[incidence.links]
     return Colours(ranks.astype(np.uint64), incidence.flow_kinds(), capacities.astype(np.float64).view(np.uint64))
 
 

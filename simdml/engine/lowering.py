@@ -12,7 +12,9 @@ from simdml.costs.model import CostModel
 from simdml.engine import exchange, server
 from simdml.engine import operations as ops
 from simdml.engine.clock import quantize
+from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.consistency import Chief
+from simdml.engine.contention import classes_of, contended_links, solo_rate
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.flows import COMMUNICATION, Communication, flow_table
@@ -42,6 +44,7 @@ def lower(
     costs: CostModel,
     env: SimEnvironment,
     report_step: Callable[[Stream], None],
+    conditions: Conditions = AS_RATED,
     *,
     folded: bool = True,
     coarsened: bool = True,
@@ -52,13 +55,13 @@ def lower(
     stream can interfere with; both leave every time as it is.
     """
     table = flow_table(program, cluster, costs)
-    partition = fold(program, cluster, table, wanted=folded)
-    capacity = cluster.links.capacity_bytes_per_s
+    partition = fold(program, cluster, table, conditions, wanted=folded)
+    capacity = conditions.capacities(cluster.links.capacity_bytes_per_s)
     network = Network(env, [float(capacity[link]) for link in partition.link_representatives])
     chief = Chief(lambda: env.now)
     shards = server.make_shards(env, program.servers, chief)
     execution = Execution(program, cluster, env, network, table, partition, [], shards, chief)
-    builder = _Builder(execution, costs, report_step, coarsened=coarsened)
+    builder = _Builder(execution, costs, report_step, conditions, coarsened=coarsened)
     execution.ranks = [builder.rank(rank) for rank in partition.representatives]
     chief.keys = sum(len(shard.keys) for shard in shards)
     return execution
@@ -104,9 +107,27 @@ class _Stretch:
         segments = tuple(segment for part in self.parts for segment in part.meaning.segments)
         return Meaning(f"{segments[0].label} .. {segments[-1].label}", Kind.BUSY, "", segments)
 
-    def delay(self) -> tuple[Operation, Meaning]:
-        """Return the stretch as an operation."""
-        return ops.Delay(self.duration, self.launched), self.meaning()
+
+class _Known:
+    """Operations of one stream by instruction: equal instructions are one operation, but for pushes and pulls.
+
+    Those count how often each of them was run.
+    """
+
+    def __init__(self) -> None:
+        self.by_identity: dict[int, tuple[Operation, Meaning]] = {}
+        self.by_value: dict[Instruction, tuple[Operation, Meaning]] = {}
+
+    def find(self, instruction: Instruction) -> tuple[Operation, Meaning] | None:
+        """Return the operation of ``instruction``, None if there is none yet."""
+        return self.by_identity.get(id(instruction)) or self.by_value.get(instruction)
+
+    def keep(self, instruction: Instruction, operation: tuple[Operation, Meaning]) -> tuple[Operation, Meaning]:
+        """Remember ``operation`` and return it."""
+        if not isinstance(instruction, Push | Pull):
+            self.by_identity[id(instruction)] = operation
+            self.by_value[instruction] = operation
+        return operation
 
 
 class _Builder:
@@ -115,6 +136,7 @@ class _Builder:
         execution: Execution,
         costs: CostModel,
         report_step: Callable[[Stream], None],
+        conditions: Conditions,
         *,
         coarsened: bool,
     ) -> None:
@@ -124,28 +146,33 @@ class _Builder:
         self.costs = costs
         self.table = execution.table
         self.report_step = report_step
+        self.conditions = conditions
+        self.delay = ops.VaryingDelay if conditions.jitter_cv else ops.Delay
         self.coarsened = coarsened
         self.bundles: dict[tuple[int, float], Bundle] = {}
         self.rendezvous: dict[tuple[str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
-        self.timed: dict[tuple[int, str], _Timed] = {}
+        self.timed: dict[tuple[int, str, float], _Timed] = {}
+        self.meanings: dict[tuple[int, ...], Meaning] = {}
         self.certain: dict[tuple[Collective | Routine, int], _Timed | None] = {}
-        self.classes = self.partition.rank_class.tolist()
-        self.flow_classes = self.partition.flow_class.tolist()
-        self.private_links = self._private_links() if coarsened else frozenset()
+        self.classes = self.partition.rank_class
+        self.contended: frozenset[int] = frozenset()
+        if coarsened:
+            capacities = execution.network.capacities
+            self.contended = contended_links(self.program, self.partition, self.table, capacities)
 
     def rank(self, rank: int) -> RankExecution:
         program_class = self.program.class_of_rank[rank]
         rank_program = self.program.classes[program_class]
-        host = Host()
+        host = Host(self.conditions.jitter(rank))
         events: dict[str, ops.Event] = defaultdict(ops.Event)
         streams, meanings = [], []
         for stream_program in rank_program.streams:
             stream = Stream(self.execution.env, stream_program.name, rank, host)
-            waits: dict[str, ops.Wait] = {}
-            lowered = self._stream(stream_program.beforehand, rank, events, waits)
+            known = _Known()
+            lowered = self._stream(stream_program.beforehand, rank, events, known)
             stream.repeats_from = len(lowered)
-            lowered += self._stream(stream_program.instructions, rank, events, waits)
+            lowered += self._stream(stream_program.instructions, rank, events, known)
             stream.operations = [operation for operation, _ in lowered]
             streams.append(stream)
             meanings.append([meaning for _, meaning in lowered])
@@ -156,7 +183,7 @@ class _Builder:
         instructions: tuple[Instruction, ...],
         rank: int,
         events: dict[str, ops.Event],
-        waits: dict[str, ops.Wait],
+        known: _Known,
     ) -> list[tuple[Operation, Meaning]]:
         lowered: list[tuple[Operation, Meaning]] = []
         clock = 0.0
@@ -169,13 +196,24 @@ class _Builder:
                 if self.coarsened:
                     continue
             if stretch:
-                lowered.append(stretch.delay())
+                lowered.append(self._delay(stretch))
                 stretch = None
             if timed is None:
-                lowered.append(self._operation(instruction, rank, events, waits))
+                operation = known.find(instruction)
+                if operation is None:
+                    operation = known.keep(instruction, self._operation(instruction, rank, events))
+                lowered.append(operation)
         if stretch:
-            lowered.append(stretch.delay())
+            lowered.append(self._delay(stretch))
         return lowered
+
+    def _delay(self, stretch: _Stretch) -> tuple[Operation, Meaning]:
+        """Return a stretch as an operation; stretches of the same parts have one meaning."""
+        parts = tuple(map(id, stretch.parts))
+        meaning = self.meanings.get(parts)
+        if meaning is None:
+            meaning = self.meanings[parts] = stretch.meaning()
+        return self.delay(stretch.duration, stretch.launched), meaning
 
     def _merged(self, instructions: tuple[Instruction, ...], rank: int) -> Iterator[Instruction]:
         """Yield instructions with every routine written out that does not become one delay."""
@@ -209,88 +247,76 @@ class _Builder:
         return stretch.joined(clock)
 
     def _kernels(self, instruction: Compute, rank: int) -> _Timed:
-        device = self.execution.cluster.device(self.program.device(rank)).name
-        found = self.timed.get((id(instruction), device))
+        gpu = self.program.device(rank)
+        device, slowdown = self.execution.cluster.device(gpu).name, self.conditions.slowdown(gpu)
+        found = self.timed.get((id(instruction), device, slowdown))
         if found is None:
             cost = self.costs.compute[device]
             seconds = launched = launching = 0.0
             for operator in instruction.operators:
-                kernel = quantize(cost.seconds(operator, self.costs.precision))
+                kernel = quantize(cost.seconds(operator, self.costs.precision) * slowdown)
                 launching += quantize(operator.launches * self.costs.host_launch_s)
                 launched = max(launched, launching) + kernel
                 seconds += kernel
             found = _timed(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
-            self.timed[id(instruction), device] = found
+            self.timed[id(instruction), device, slowdown] = found
         return found
-
-    def _private_links(self) -> frozenset[int]:
-        """Return link classes that only one stream of one rank class ever uses."""
-        users: dict[int, set[tuple[int, int]]] = defaultdict(set)
-        for rank in self.partition.representatives:
-            for number, stream in enumerate(self.program.classes[self.program.class_of_rank[rank]].streams):
-                for instruction, _ in stream.counts:
-                    if isinstance(instruction, COMMUNICATION):
-                        flow = self.flow_classes[self.table.find(instruction, rank)]
-                        for link in self.partition.weights[flow]:
-                            users[link].add((rank, number))
-        return frozenset(link for link, who in users.items() if len(who) == 1)
 
     def _private_collective(self, instruction: Collective, rank: int) -> _Timed | None:
-        """Return what a collective takes whose members are of one rank class, on links nobody else uses."""
-        flow = self.flow_classes[self.table.find(instruction, rank)]
-        latency, cap = self.table.price(instruction, rank)
-        alone = self._classes_of(instruction, rank)
-        if len(alone) > 1 or any(link not in self.private_links for link in self.partition.weights[flow]):
+        """Return what a collective takes whose members are of one rank class, on links that are never contended."""
+        shared = len(classes_of(instruction, rank, self.table, self.partition)) > 1
+        if shared or self.conditions.jitter_cv:
             return None
-        bundle = self._bundle(flow, cap)
-        rate = min(
-            [bundle.cap]
-            + [self.execution.network.capacities[k] / w for k, w in zip(bundle.links, bundle.weights, strict=True)]
-        )
-        seconds = quantize(latency) + transfer_s(instruction.payload_bytes, rate)
+        latency, bundle = self._price(instruction, rank)
+        if bundle.links:
+            return None
+        seconds = quantize(latency) + transfer_s(instruction.payload_bytes, bundle.cap)
         return _timed(Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds))
 
-    def _classes_of(self, instruction: Communication, rank: int) -> tuple[int, ...]:
-        """Return the rank classes that take part in the transfer ``rank`` issues with ``instruction``."""
-        return tuple(sorted({self.classes[member] for member in self.table.members(instruction, rank)}))
-
-    def _bundle(self, flow_class: int, cap: float) -> Bundle:
+    def _price(self, instruction: Communication, rank: int) -> tuple[float, Bundle]:
+        """Return latency (s) and bundle of a transfer; links that are never contended only cap its rate."""
+        latency, cap = self.table.price(instruction, rank)
+        flow_class = int(self.partition.flow_class[self.table.find(instruction, rank)])
         found = self.bundles.get((flow_class, cap))
         if found is None:
-            weights = self.partition.weights[flow_class]
-            flow = Flow(tuple(weights), tuple(weights.values()), cap)
-            found = self.bundles[flow_class, cap] = self.execution.network.bundle(flow)
-        return found
+            network, loads = self.execution.network, self.partition.weights[flow_class]
+            if self.coarsened:
+                rate = solo_rate(loads, cap, network.capacities)
+                loads = {link: weight for link, weight in loads.items() if link in self.contended}
+            else:
+                rate = cap
+            found = network.bundle(Flow(tuple(loads), tuple(loads.values()), rate))
+            self.bundles[flow_class, cap] = found
+        return latency, found
 
     def _operation(
-        self, instruction: Instruction, rank: int, events: dict[str, ops.Event], waits: dict[str, ops.Wait]
+        self, instruction: Instruction, rank: int, events: dict[str, ops.Event]
     ) -> tuple[Operation, Meaning]:
         match instruction:
             case Record():
                 return ops.Record(events[instruction.event]), Meaning(instruction.event, Kind.MARK, "")
             case Wait():
-                wait = waits.setdefault(instruction.event, ops.Wait(events[instruction.event], instruction.lag))
+                wait = ops.Wait(events[instruction.event], instruction.lag)
                 return wait, Meaning(instruction.event, Kind.WAIT, "")
             case StepEnd():
                 return ops.StepEnd(self.report_step, instruction.synchronise), Meaning("end of step", Kind.MARK, "")
             case Recv():
                 source = self.program.mesh.neighbour(rank, instruction.axis, instruction.offset)
-                channel = self.channels[self.classes[source], self.classes[rank], instruction.channel]
+                channel = self.channels[int(self.classes[source]), int(self.classes[rank]), instruction.channel]
                 return ops.Receive(channel), Meaning(instruction.label, Kind.COMMUNICATION, instruction.axis)
             case _:
                 return self._transfer(instruction, rank)
 
     def _transfer(self, instruction: Instruction, rank: int) -> tuple[Operation, Meaning]:
         assert isinstance(instruction, COMMUNICATION)
-        latency, cap = self.table.price(instruction, rank)
-        bundle = self._bundle(self.flow_classes[self.table.find(instruction, rank)], cap)
+        latency, bundle = self._price(instruction, rank)
         latency = quantize(latency)
         network = self.execution.network
         payload = instruction.payload_bytes
         match instruction:
             case Collective():
                 account = instruction.group
-                classes = self._classes_of(instruction, rank)
+                classes = classes_of(instruction, rank, self.table, self.partition)
                 meeting = self.rendezvous.setdefault(
                     (instruction.group, instruction.transport, classes), ops.Rendezvous(network, len(classes))
                 )
@@ -298,7 +324,7 @@ class _Builder:
             case Send():
                 account = instruction.axis
                 peer = self.table.members(instruction, rank)[1]
-                channel = self.channels[self.classes[rank], self.classes[peer], instruction.channel]
+                channel = self.channels[int(self.classes[rank]), int(self.classes[peer]), instruction.channel]
                 operation = ops.Send(network, channel, bundle, payload, latency)
             case HostCopy():
                 account = "host copy"

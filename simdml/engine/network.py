@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
-from typing import Final
+from typing import Any, Final, cast
 
 import simpy
 
 from simdml.engine.clock import TICKS_PER_SECOND, quantize, seconds, ticks
-from simdml.engine.environment import Call, Priority, SimEnvironment
+from simdml.engine.environment import NORMAL, Priority, SimEnvironment
 from simdml.engine.fairness import max_min_rates
 
 GRAINS_PER_BYTE: Final = 2.0**96
@@ -64,10 +64,12 @@ class Bundle:
         "carried",
         "count",
         "links",
+        "loads",
         "pace",
         "rate",
         "sequence",
         "solo",
+        "solo_pace",
         "tags",
         "wakeup",
         "weights",
@@ -77,7 +79,7 @@ class Bundle:
         self.links = flow.links
         self.weights = flow.weights
         self.cap = flow.cap
-        self.solo = solo
+        self.be_alone_at(solo)
         self.count = 0
         self.rate = 0.0
         self.pace = 0
@@ -87,6 +89,12 @@ class Bundle:
         self.carried = 0.0
         self.tags: list[tuple[int, int, float, Callable[[], None]]] = []
         self.wakeup: Wakeup | None = None
+
+    def be_alone_at(self, solo: float) -> None:
+        """Take ``solo`` as the rate of a transfer that has all links to itself; ``loads`` are its demands then."""
+        self.solo = solo
+        self.solo_pace = _pace(solo) if solo < inf else 0
+        self.loads = [(link, weight * solo) for link, weight in zip(self.links, self.weights, strict=True)]
 
     def progress(self, now: float) -> int:
         """Return the grains each transfer present since the bundle was last idle has moved."""
@@ -109,12 +117,44 @@ class Bundle:
         self.base_time, self.base_progress, self.rate, self.pace = now, 0, 0.0, 0
 
 
-@dataclass(slots=True, eq=False)
 class Wakeup:
-    """The one pending completion event of a component."""
+    """The one pending completion event of a component; SimPy calls it like any event, and it may be cancelled."""
 
-    bundles: list[Bundle]
-    call: Call | None = None
+    __slots__ = ("bundles", "callbacks", "network", "pending")
+    _ok = True
+
+    def __init__(self, network: Network, bundles: list[Bundle]) -> None:
+        self.network = network
+        self.bundles = bundles
+        self.pending = True
+        self.callbacks: list[Callable[[Any], None]] | None = _COMPLETE
+
+
+class Departure:
+    """A transfer whose latency is running."""
+
+    __slots__ = ("bundle", "callbacks", "done", "network", "payload_bytes")
+    _ok = True
+
+    def __init__(self, network: Network, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
+        self.network = network
+        self.bundle = bundle
+        self.payload_bytes = payload_bytes
+        self.done = done
+        self.callbacks: list[Callable[[Any], None]] | None = _START
+
+
+def _start(departure: Departure) -> None:
+    departure.network._start(departure.bundle, departure.payload_bytes, departure.done)
+
+
+def _complete(wakeup: Wakeup) -> None:
+    if wakeup.pending:
+        wakeup.network._complete(wakeup)
+
+
+_START: list[Callable[[Any], None]] = [_start]
+_COMPLETE: list[Callable[[Any], None]] = [_complete]
 
 
 class Network:
@@ -131,6 +171,7 @@ class Network:
         self._bundles: dict[Flow, Bundle] = {}
         self._on_link: list[dict[Bundle, None]] = [{} for _ in self.capacities]
         self._demand = [0.0] * len(self.capacities)
+        self._most = [capacity * (1 + SLACK) for capacity in self.capacities]
         self._dirty: dict[Bundle, None] = {}
 
     def bundle(self, flow: Flow) -> Bundle:
@@ -148,7 +189,8 @@ class Network:
             bundle.carried += payload_bytes
             self.env.call_in(latency_s + free_s, done)
         elif latency_s > 0:
-            self.env.call_in(latency_s, lambda: self._start(bundle, payload_bytes, done))
+            departure = cast(simpy.Event, Departure(self, bundle, payload_bytes, done))
+            self.env.schedule(departure, NORMAL, latency_s)
         else:
             self._start(bundle, payload_bytes, done)
 
@@ -161,10 +203,12 @@ class Network:
     def set_capacity(self, link: int, bytes_per_s: float) -> None:
         """Change a link's capacity from now on."""
         self.capacities[link] = bytes_per_s
+        self._most[link] = bytes_per_s * (1 + SLACK)
         for flow, bundle in self._bundles.items():
             if link in bundle.links:
-                before, bundle.solo = bundle.solo, self._solo_rate(flow)
-                self._add_demand(bundle, bundle.count * (bundle.solo - before))
+                self._add_demand(bundle, -bundle.count)
+                bundle.be_alone_at(self._solo_rate(flow))
+                self._add_demand(bundle, bundle.count)
         self._mark(self._on_link[link])
 
     def link_bytes(self) -> list[float]:
@@ -181,32 +225,41 @@ class Network:
 
     def _start(self, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
         now = self.env.now
-        if bundle.count == 0:
+        alone = bundle.count == 0
+        if alone:
             bundle.restart(now)
             for link in bundle.links:
                 self._on_link[link][bundle] = None
         bundle.sequence += 1
-        tag = bundle.progress(now) + _grains(payload_bytes)
-        heappush(bundle.tags, (tag, bundle.sequence, payload_bytes, done))
+        grains = round(payload_bytes * GRAINS_PER_BYTE)
+        heappush(
+            bundle.tags, (grains if alone else bundle.progress(now) + grains, bundle.sequence, payload_bytes, done)
+        )
         bundle.count += 1
-        self._add_demand(bundle, bundle.solo)
-        if any(self._contended(link) for link in bundle.links):
+        demand, most, contended = self._demand, self._most, False
+        for link, load in bundle.loads:
+            demand[link] = needed = demand[link] + load
+            contended = contended or needed > most[link]
+        if contended:
             self._mark([bundle])
         elif bundle not in self._dirty:
-            bundle.set_rate(bundle.solo, now)
-            self._arm([bundle])
+            if alone:
+                bundle.rate, bundle.pace = bundle.solo, bundle.solo_pace
+                self._wake(Wakeup(self, [bundle]), -(-grains // bundle.pace) / TICKS_PER_SECOND)
+            else:
+                bundle.set_rate(bundle.solo, now)
+                self._arm([bundle])
 
     def _solo_rate(self, flow: Flow) -> float:
         shares = (self.capacities[link] / weight for link, weight in zip(flow.links, flow.weights, strict=True))
         return min(flow.cap, min(shares, default=inf))
 
-    def _add_demand(self, bundle: Bundle, rate: float) -> None:
-        demand = self._demand
-        for link, weight in zip(bundle.links, bundle.weights, strict=True):
-            demand[link] += weight * rate
+    def _add_demand(self, bundle: Bundle, transfers: int) -> None:
+        for link, load in bundle.loads:
+            self._demand[link] += transfers * load
 
     def _contended(self, link: int) -> bool:
-        return self._demand[link] > self.capacities[link] * (1 + SLACK)
+        return self._demand[link] > self._most[link]
 
     def _mark(self, bundles: Iterable[Bundle]) -> None:
         pending = bool(self._dirty)
@@ -250,9 +303,8 @@ class Network:
         orphans: dict[Bundle, None] = {}
         for bundle in component:
             old = bundle.wakeup
-            if old is not None and old.call is not None:
-                old.call.cancel()
-                old.call = None
+            if old is not None and old.pending:
+                old.pending = False
                 orphans.update(dict.fromkeys(old.bundles))
         self._wake_when_done(component)
         inside = set(component)
@@ -261,16 +313,20 @@ class Network:
             self._wake_when_done(left)
 
     def _wake_when_done(self, bundles: list[Bundle]) -> None:
-        wakeup = Wakeup(bundles)
-        for bundle in bundles:
-            bundle.wakeup = wakeup
         now = self.env.now
         earliest = max(min(bundle.finish_time() for bundle in bundles), now)
-        wakeup.call = self.env.call_in(earliest - now, lambda: self._complete(wakeup))
+        self._wake(Wakeup(self, bundles), earliest - now)
+
+    def _wake(self, wakeup: Wakeup, delay_s: float) -> None:
+        for bundle in wakeup.bundles:
+            bundle.wakeup = wakeup
+        self.env.schedule(cast(simpy.Event, wakeup), NORMAL, delay_s)
 
     def _complete(self, wakeup: Wakeup) -> None:
+        wakeup.pending = False
+        if len(wakeup.bundles) == 1 and self._completed_alone(wakeup.bundles[0]):
+            return
         now = self.env.now
-        wakeup.call = None
         finished: list[Callable[[], None]] = []
         remaining: list[Bundle] = []
         affected: dict[Bundle, None] = {}
@@ -297,15 +353,33 @@ class Network:
         for done in finished:
             done()
 
+    def _completed_alone(self, bundle: Bundle) -> bool:
+        """End the one transfer of a bundle that shares no contended link; False if that is not what it is."""
+        if bundle.count != 1 or bundle.finish_time() > self.env.now:
+            return False
+        demand, most = self._demand, self._most
+        for link, _ in bundle.loads:
+            if demand[link] > most[link]:
+                return False
+        _, _, payload_bytes, done = bundle.tags.pop()
+        bundle.carried += payload_bytes
+        bundle.wakeup = None
+        self._clear(bundle, 1)
+        done()
+        return True
+
     def _leave(self, bundle: Bundle, ended: int, affected: dict[Bundle, None]) -> None:
         """Take ended transfers off the links; those on contended links are affected."""
         for link in bundle.links:
             if self._contended(link):
                 affected.update(self._on_link[link])
+        self._clear(bundle, ended)
+
+    def _clear(self, bundle: Bundle, ended: int) -> None:
         bundle.count -= ended
-        self._add_demand(bundle, -ended * bundle.solo)
-        if not bundle.count:
-            for link in bundle.links:
+        for link, load in bundle.loads:
+            self._demand[link] -= ended * load
+            if not bundle.count:
                 users = self._on_link[link]
                 del users[bundle]
                 if not users:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from simdml.engine.clock import quantize
 from simdml.engine.network import Bundle, Network
 from simdml.engine.stream import Stream
-from simdml.engine.track import Blame
+from simdml.engine.track import Blame, blame_on
 
 
 class Delay:
@@ -31,6 +33,19 @@ class Delay:
         return False
 
 
+class VaryingDelay(Delay):
+    """Kernels that take longer or shorter by the factor of the rank's present step."""
+
+    __slots__ = ()
+
+    def begin(self, stream: Stream) -> bool:
+        """End after the duration times the factor, or later if the host is behind."""
+        now = stream.ready
+        late = max(stream.host.base + self.launched - now - self.duration, 0.0)
+        stream.finish_in(late + quantize(self.duration * stream.host.factor), now + late)
+        return False
+
+
 class Rendezvous:
     """The meeting place of one communicator: a collective starts when its last member arrives."""
 
@@ -47,14 +62,13 @@ class Rendezvous:
         if len(self.arrived) < self.size:
             return
         members, self.arrived = self.arrived, []
-        start = self.network.env.now
-        blame = Blame(stream, stream.position)
-
-        def done() -> None:
-            for member in members:
-                member.finish(start, None if member is stream else blame)
-
+        done = partial(self._done, members, stream, stream.ready, blame_on(stream))
         self.network.send(collective.bundle, collective.payload_bytes, collective.latency, done)
+
+    @staticmethod
+    def _done(members: list[Stream], last: Stream, start: float, blame: Blame) -> None:
+        for member in members:
+            member.finish(start, None if member is last else blame)
 
 
 class Collective:
@@ -87,8 +101,8 @@ class Copy:
 
     def begin(self, stream: Stream) -> bool:
         """Move the payload, then go on."""
-        start = stream.ready
-        self.network.send(self.bundle, self.payload_bytes, self.latency, lambda: stream.finish(start))
+        done = partial(Stream.finish, stream, stream.ready)
+        self.network.send(self.bundle, self.payload_bytes, self.latency, done)
         return False
 
 
@@ -134,14 +148,13 @@ class Send:
 
     def begin(self, stream: Stream) -> bool:
         """Move the message and deliver it."""
-        start, blame = stream.ready, Blame(stream, stream.position)
-
-        def done() -> None:
-            self.channel.deliver(start, blame)
-            stream.finish(start)
-
+        done = partial(self._done, stream, stream.ready, blame_on(stream))
         self.network.send(self.bundle, self.payload_bytes, self.latency, done)
         return False
+
+    def _done(self, stream: Stream, start: float, blame: Blame) -> None:
+        self.channel.deliver(start, blame)
+        stream.finish(start)
 
 
 class Receive:
@@ -183,7 +196,7 @@ class Record:
         if event.waiting:
             released = [waiter for waiter, number in event.waiting if number < event.count]
             event.waiting = [waiting for waiting in event.waiting if waiting[1] >= event.count]
-            blame, now = Blame(stream, stream.position), stream.ready
+            blame, now = blame_on(stream), stream.ready
             for waiter in released:
                 waiter.finish(now, blame)
         return True
@@ -221,5 +234,6 @@ class StepEnd:
         """Report the step as done now."""
         if self.synchronise:
             stream.host.base = stream.ready
+        stream.host.next_step()
         self.report(stream)
         return True

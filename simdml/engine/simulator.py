@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import simpy
@@ -13,9 +14,12 @@ import simpy
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
 from simdml.engine.clock import quantize
+from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution
 from simdml.engine.lowering import lower
+from simdml.engine.snapshot import snapshot
+from simdml.engine.steady_state import Estimate, estimate
 from simdml.engine.stream import Stream
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import Wait
@@ -24,7 +28,10 @@ from simdml.program.servers import Backup, in_lockstep
 
 MOST_STEPS: Final = 12
 STEADY: Final = 1e-3
-ASYNCHRONOUS_STEPS: Final = 24
+HALF_WIDTH: Final = 0.01
+FEWEST_OBSERVATIONS: Final = 100
+MOST_OBSERVATIONS: Final = 20_000
+UPDATES_PER_WORKER: Final = 24
 
 
 @dataclass(slots=True)
@@ -32,47 +39,63 @@ class Recording:
     """A finished run: when every representative ended each step, and the execution with its tracks.
 
     ``step_ends[rank position][step]`` in seconds; ``steps`` of them are done on every rank. ``asynchronous`` runs have
-    no common step: their workers step on their own. ``periodic`` is True when the last step took equally long on every
-    rank, so that further steps would only repeat it. A step depends on the ``memory`` steps before it.
+    no common step: their workers step on their own, and ``updates`` are the ends of all their steps in order.
+    A step depends on the ``memory`` steps before it. ``period`` is after how many steps the whole state of the run
+    recurred, 0 if it did not: everything further is a repetition. ``estimate`` is the steady step time of a run that is
+    stochastic or asynchronous.
     """
 
     execution: Execution
     asynchronous: bool
     step_ends: list[list[float]] = field(default_factory=list)
+    updates: list[float] = field(default_factory=list)
     steps: int = 0
-    periodic: bool = False
     memory: int = 1
+    period: int = 0
+    estimate: Estimate | None = None
+
+    @property
+    def periodic(self) -> bool:
+        """Whether further steps would only repeat those that were simulated."""
+        return self.period > 0
 
     @property
     def steady(self) -> bool:
         """Whether the last ``memory`` steps and those before agree to ``STEADY``; queues keep them from being equal."""
         if self.asynchronous or self.steps < 2 * self.memory + 1:
             return False
-        backs = (2 * self.memory + 1, self.memory + 1, 1)
-        third, second, last = (max(ends[self.steps - back] for ends in self.step_ends) for back in backs)
+        third, second, last = (self.end(self.steps - back * self.memory) for back in (2, 1, 0))
         return abs((last - second) - (second - third)) <= STEADY * (last - second)
 
     @property
     def step_time_s(self) -> float:
         """Seconds a step takes in the steady state.
 
-        Synchronous: the mean of the last ``memory`` steps, from end to end. Asynchronous: workers together do the sum
-        of their own step rates over the second half of the run, and this is the time in which they do as many steps as
-        there are workers. With backup workers it is the mean time of a global step over the second half.
+        Of a periodic run, the mean over its period; of a stochastic one, the estimate; else the last step. Asynchronous
+        workers are counted together: it is the time in which they do as many steps as there are workers.
         """
-        if not self.asynchronous:
-            ends = [max(ends[step] for ends in self.step_ends) for step in range(self.steps)]
-            span = min(self.memory, self.steps - 1) or 1
-            return (ends[-1] - (ends[-1 - span] if self.steps > 1 else 0.0)) / span
-        times = self.execution.chief.times
-        if times:
-            late = times[len(times) // 2 :] if len(times) > 2 else [0.0, *times]
-            return (late[-1] - late[0]) / (len(late) - 1)
-        rate = 0.0
-        for ends in self.step_ends:
-            late = ends[len(ends) // 2 :] if len(ends) > 2 else [0.0, *ends]
-            rate += (len(late) - 1) / (late[-1] - late[0])
-        return len(self.step_ends) / rate
+        if self.estimate is not None:
+            return self.estimate.mean
+        back = self.period or min(self.memory, self.steps - 1) or 1
+        return (self.end(self.steps) - self.end(self.steps - back)) / back
+
+    def end(self, step: int) -> float:
+        """Return when the last rank ended ``step`` (from 1), 0 for step 0."""
+        return max(ends[step - 1] for ends in self.step_ends) if step else 0.0
+
+    def ends_of(self, position: int, steps: int) -> list[float]:
+        """Return when the representative at ``position`` ended its first ``steps`` steps.
+
+        Raises:
+            ValueError: they were neither simulated nor follow from the period.
+        """
+        ends = self.step_ends[position][: max(self.steps, steps if not self.period else 0)]
+        if len(ends) < steps and not self.period:
+            raise ValueError(f"step {steps} was not simulated, and the run has no period")
+        shift = self.end(self.steps) - self.end(self.steps - self.period) if self.period else 0.0
+        while len(ends) < steps:
+            ends.append(ends[len(ends) - self.period] + shift)
+        return ends[:steps]
 
     def own_window(self, position: int) -> tuple[float, float]:
         """Return begin and end of the last step that the representative at ``position`` finished by itself."""
@@ -86,8 +109,7 @@ class Recording:
         if self.asynchronous:
             latest = max(range(len(self.step_ends)), key=lambda position: self.step_ends[position][-1])
             return self.own_window(latest)
-        before = max(ends[self.steps - 2] for ends in self.step_ends) if self.steps > 1 else 0.0
-        return before, max(ends[self.steps - 1] for ends in self.step_ends)
+        return self.end(self.steps - 1), self.end(self.steps)
 
 
 class _StepCounter:
@@ -101,18 +123,19 @@ class _StepCounter:
         self.env = env
         self.asynchronous = asynchronous
         self.ends: dict[int, list[float]] = {}
+        self.updates: list[float] = []
         self.done = simpy.Event(env)
         self.step = 0
         self.remaining = 0
 
-    def expect(self, step: int) -> simpy.Event:
-        """Return an event that succeeds when step number ``step`` (from 1) is done."""
+    def expect(self, count: int) -> simpy.Event:
+        """Return an event that succeeds when step ``count`` (from 1) is done, or so many updates if asynchronous."""
         self.done = simpy.Event(self.env)
         if self.asynchronous:
-            self.remaining = step * len(self.ends) - sum(len(ends) for ends in self.ends.values())
+            self.remaining = count - len(self.updates)
         else:
-            self.step = step
-            self.remaining = sum(len(ends) < step for ends in self.ends.values())
+            self.step = count
+            self.remaining = sum(len(ends) < count for ends in self.ends.values())
         if self.remaining <= 0:
             self.done.succeed()
         return self.done
@@ -121,6 +144,8 @@ class _StepCounter:
         """Note the end of a step of one rank."""
         ends = self.ends[stream.rank]
         ends.append(stream.ready)
+        if self.asynchronous:
+            self.updates.append(stream.ready)
         if self.asynchronous or len(ends) == self.step:
             self.remaining -= 1
             if self.remaining == 0:
@@ -128,7 +153,7 @@ class _StepCounter:
 
 
 @contextmanager
-def _without_cycle_collection() -> Iterator[None]:
+def without_cycle_collection() -> Iterator[None]:
     """Keep the cycle collector from walking a large program again and again; runs leave no cycles behind."""
     enabled = gc.isenabled()
     gc.disable()
@@ -143,60 +168,132 @@ def simulate(
     program: Program,
     cluster: Cluster,
     costs: CostModel,
+    conditions: Conditions = AS_RATED,
     *,
     steps: int | None = None,
+    half_width: float = HALF_WIDTH,
     folded: bool = True,
     coarsened: bool = True,
 ) -> Recording:
     """Return a recording of ``program``.
 
-    Without ``steps``, synchronous programs run until a step takes equally long on every rank, or as long as the one
-    before to ``STEADY`` (at most ``MOST_STEPS``); asynchronous ones for ``ASYNCHRONOUS_STEPS`` times as many steps as
-    they have workers. What servers do is counted over the last of synchronous steps, the second half of others.
+    Without ``steps``, a deterministic program runs until its whole state recurs (at most ``MOST_STEPS``; one with
+    servers in lockstep until steps are equal, or agree to ``STEADY``), a stochastic or asynchronous one until the 95 %
+    confidence interval of its step time is within ``half_width`` of it, or ``MOST_OBSERVATIONS`` steps or updates are
+    done. What servers do is counted over the last of synchronous steps, the second half of others.
 
     Raises:
         InfeasibleError: if the program is inconsistent or a step can never end, with who waits for what.
     """
-    with _without_cycle_collection():
-        return _simulate(program, cluster, costs, steps, folded=folded, coarsened=coarsened)
+    with without_cycle_collection():
+        check(program)
+        run = _Run(program, cluster, costs, conditions, folded=folded, coarsened=coarsened)
+        try:
+            if run.recording.asynchronous or conditions.jitter_cv:
+                run.estimate(steps, half_width)
+            else:
+                run.repeat(steps)
+        except RuntimeError as error:
+            raise InfeasibleError(_deadlock(run.execution)) from error
+        return run.recording
 
 
-def _simulate(
-    program: Program, cluster: Cluster, costs: CostModel, steps: int | None, *, folded: bool, coarsened: bool
-) -> Recording:
-    check(program)
-    asynchronous = not all(in_lockstep(server.consistency) for server in program.servers)
-    env = SimEnvironment()
-    counter = _StepCounter(env, asynchronous=asynchronous)
-    execution = lower(program, cluster, costs, env, counter.report, folded=folded, coarsened=coarsened)
-    counter.ends = {rank.rank: [] for rank in execution.ranks}
-    recording = Recording(execution, asynchronous, list(counter.ends.values()), memory=_memory(program))
-    for rank, start in zip(execution.ranks, _starts(execution, asynchronous), strict=True):
-        for stream in rank.streams:
-            stream.host.base = start
-            env.call_in(start, stream.launch)
-    fewest = steps or (ASYNCHRONOUS_STEPS if asynchronous else 2 * recording.memory)
-    most = fewest if steps or asynchronous else MOST_STEPS * recording.memory
-    try:
-        for step in range(1, most + 1):
-            env.run(until=counter.expect(step))
-            recording.steps = step
-            if step >= fewest:
-                recording.periodic = not asynchronous and _periodic(recording)
-                if recording.periodic or recording.steady:
-                    break
-            if not asynchronous or 2 * step <= fewest:
-                for shard in execution.shards:
-                    shard.restart_activity()
-    except RuntimeError as error:
-        raise InfeasibleError(_deadlock(execution)) from error
-    return recording
+class _Run:
+    def __init__(
+        self,
+        program: Program,
+        cluster: Cluster,
+        costs: CostModel,
+        conditions: Conditions,
+        *,
+        folded: bool,
+        coarsened: bool,
+    ) -> None:
+        asynchronous = not all(in_lockstep(server.consistency) for server in program.servers)
+        self.env = SimEnvironment()
+        self.counter = _StepCounter(self.env, asynchronous=asynchronous)
+        self.execution = lower(
+            program, cluster, costs, self.env, self.counter.report, conditions, folded=folded, coarsened=coarsened
+        )
+        self.counter.ends = {rank.rank: [] for rank in self.execution.ranks}
+        self.recording = Recording(
+            self.execution,
+            asynchronous,
+            list(self.counter.ends.values()),
+            self.counter.updates,
+            memory=_memory(program),
+        )
+        for rank, start in zip(self.execution.ranks, _starts(self.execution, asynchronous), strict=True):
+            for stream in rank.streams:
+                stream.host.base = start
+                self.env.call_in(start, stream.launch)
+
+    def repeat(self, steps: int | None) -> None:
+        """Run so many steps, or until the state recurs."""
+        seen: dict[Hashable, int] = {}
+        memory = self.recording.memory
+        for step in range(1, (steps or MOST_STEPS * memory) + 1):
+            self.env.run(until=self.counter.expect(step))
+            self.recording.steps = step
+            state = snapshot(self.execution)
+            if state is None:
+                self.recording.period = memory if _repeats(self.recording) else 0
+            elif not self.recording.period:
+                self.recording.period = step - seen.setdefault(state, step)
+            if not steps and (self.recording.period or (state is None and self.recording.steady)):
+                return
+            if step != steps:
+                self._restart_activity()
+
+    def estimate(self, steps: int | None, half_width: float) -> None:
+        """Run so many steps, or until the mean step time is known well enough."""
+        workers = len(self.execution.ranks)
+        each = workers if self.recording.asynchronous else 1
+        count = steps * each if steps else max(FEWEST_OBSERVATIONS, UPDATES_PER_WORKER * each)
+        self.env.run(until=self.counter.expect(count // 2))
+        self._restart_activity()
+        while True:
+            self.env.run(until=self.counter.expect(count))
+            self.recording.steps = min(len(ends) for ends in self.recording.step_ends)
+            self.recording.estimate = found = estimate(self._step_times(), each)
+            if steps or found.relative_half_width <= half_width or count >= MOST_OBSERVATIONS:
+                return
+            count += count // 2
+
+    def _restart_activity(self) -> None:
+        for shard in self.execution.shards:
+            shard.restart_activity()
+
+    def _step_times(self) -> list[float]:
+        """Return the time of every global step, or, asynchronous, of every update times the number of workers."""
+        if self.execution.chief.times:
+            ends, workers = self.execution.chief.times, 1
+        elif self.recording.asynchronous:
+            ends, workers = self.counter.updates, len(self.execution.ranks)
+        else:
+            ends, workers = [self.recording.end(step) for step in range(self.recording.steps + 1)], 1
+        return [workers * (after - before) for before, after in pairwise(ends)]
 
 
 def _memory(program: Program) -> int:
     """Return on how many steps before it a step depends: on the last one, and those that a wait lags behind."""
-    waits = (i for each in program.classes for stream in each.streams for i in stream.instructions)
+    waits = (i for each in program.classes for stream in each.streams for i, _ in stream.counts)
     return 1 + max((wait.lag for wait in waits if isinstance(wait, Wait)), default=0)
+
+
+def _repeats(recording: Recording) -> bool:
+    """Whether the last steps, as many as a step depends on, took as long as those before them on every rank.
+
+    With servers in lockstep a step's ends depend on the ends of the steps before alone, and shift with them; if all
+    shifted equally, they will again.
+    """
+    memory, last = recording.memory, recording.steps - 1
+    if last < 2 * memory - 1:
+        return False
+    shifts = {
+        ends[step] - ends[step - memory] for ends in recording.step_ends for step in range(last, last - memory, -1)
+    }
+    return len(shifts) == 1
 
 
 def _starts(execution: Execution, asynchronous: bool) -> list[float]:
@@ -213,21 +310,6 @@ def _starts(execution: Execution, asynchronous: bool) -> list[float]:
         busy = sum(segment.seconds for meaning in rank.meanings[0] for segment in meaning.segments)
         spread.append(quantize(busy * position / len(execution.ranks)))
     return spread
-
-
-def _periodic(recording: Recording) -> bool:
-    """Whether the last steps, as many as a step depends on, took as long as those before them on every rank.
-
-    A step's ends depend on the ends of the steps before alone, and shift with them; if all shifted equally, they will
-    again.
-    """
-    memory, last = recording.memory, recording.steps - 1
-    if last < 2 * memory - 1:
-        return False
-    shifts = {
-        ends[step] - ends[step - memory] for ends in recording.step_ends for step in range(last, last - memory, -1)
-    }
-    return len(shifts) == 1
 
 
 def _deadlock(execution: Execution) -> str:

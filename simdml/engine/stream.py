@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import simpy
 
+from simdml.engine.conditions import Jitter
 from simdml.engine.environment import NORMAL, SimEnvironment
 from simdml.engine.track import Blame, Entry, Track
 
@@ -31,13 +32,21 @@ class Operation(Protocol):
 class Host:
     """The thread of one rank that launches kernels; it runs ahead of the device until it synchronises.
 
-    ``base`` is when the host began to launch the current step.
+    ``base`` is when the host began to launch the current step, ``factor`` that of the rank's kernels in this step.
     """
 
-    __slots__ = ("base",)
+    __slots__ = ("base", "factor", "jitter")
 
-    def __init__(self) -> None:
+    def __init__(self, jitter: Jitter | None = None) -> None:
         self.base = 0.0
+        self.jitter = jitter
+        self.factor = 1.0
+        self.next_step()
+
+    def next_step(self) -> None:
+        """Draw the factor of the step that begins."""
+        if self.jitter is not None:
+            self.factor = self.jitter.next()
 
 
 class Stream(Track):
@@ -82,9 +91,13 @@ class Stream(Track):
         stream._begin()
 
     def _begin(self) -> None:
-        self.ready = now = self.env.now
-        while self.operations[self.index].begin(self):
-            self._advance(now, None)
+        self.ready = self.env.now
+        operations = self.operations
+        while operations[self.index].begin(self):
+            # What takes no time leaves no entry.
+            self.index += 1
+            if self.index == len(operations):
+                self._next_step()
 
     def _advance(self, start: float, blame: Blame | None) -> None:
         """Enter the finished operation and turn to the next."""
@@ -92,9 +105,12 @@ class Stream(Track):
         self.entries.append(_entry(Entry, (index, self.ready, start, self.env.now, blame)))
         self.index = index = index + 1
         if index == len(self.operations):
-            self.index = self.repeats_from
-            self.step += 1
-            self.forget(STEPS_KEPT * len(self.operations))
+            self._next_step()
+
+    def _next_step(self) -> None:
+        self.index = self.repeats_from
+        self.step += 1
+        self.forget(STEPS_KEPT * len(self.operations))
 
 
 _entry = tuple.__new__

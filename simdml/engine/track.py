@@ -17,6 +17,11 @@ class Blame(NamedTuple):
     position: int
 
 
+def blame_on(track: Track) -> Blame:
+    """Return the blame of everything ``track`` has done so far; faster than the constructor."""
+    return tuple.__new__(Blame, (track, track.first + len(track.entries)))
+
+
 class Entry(NamedTuple):
     """One finished operation: times in seconds on the tick, and its place among the track's operations of a step.
 

@@ -55,12 +55,14 @@ def critical_path(recording: Recording, begin: float, end: float) -> list[PathSe
 
 
 def _last(recording: Recording, end: float) -> tuple[Track, int] | None:
+    """Return the last entry of the compute stream that ended its step at ``end``."""
     for rank in recording.execution.ranks:
         entries = rank.streams[0].entries
         for index in range(len(entries) - 1, -1, -1):
             if entries[index].end < end:
                 break
-            if entries[index].end == end and entries[index].operation == len(rank.streams[0].operations) - 1:
+            ends_step = index == len(entries) - 1 or entries[index + 1].operation <= entries[index].operation
+            if entries[index].end == end and ends_step:
                 return rank.streams[0], index
     return None
 

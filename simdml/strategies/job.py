@@ -63,7 +63,7 @@ class PipelinePlan:
     chunks: int = 1
     overlap_p2p: bool = True
     scatter_gather: bool = True
-    balance: Literal["blocks", "flops"] | tuple[int, ...] = "blocks"
+    balance: Literal["blocks", "blocks_and_ends", "flops"] | tuple[int, ...] = "blocks"
 
 
 class ReplicaPlan(Protocol):

@@ -8,14 +8,16 @@ from typing import Literal
 from simdml.errors import InfeasibleError
 from simdml.workload.model import Block, Model
 
+Balance = Literal["blocks", "blocks_and_ends", "flops"] | tuple[int, ...]
 
-def cut(
-    model: Model, num_stages: int, balance: Literal["blocks", "flops"] | tuple[int, ...] = "blocks"
-) -> tuple[tuple[Block, ...], ...]:
+
+def cut(model: Model, num_stages: int, balance: Balance = "blocks") -> tuple[tuple[Block, ...], ...]:
     """Return the blocks of each stage, in order.
 
     ``blocks`` gives every stage equally many of the repeated blocks, the first block to the first stage and the last to
-    the last, as Megatron-LM does; ``flops`` minimises the FLOPs of the largest stage; a tuple lists where stages begin.
+    the last, as Megatron-LM does; ``blocks_and_ends`` counts those two as blocks, as Megatron-LM with
+    account_for_embedding_in_pipeline_split and its twin for loss (Llama 3: arXiv 2407.21783, section 3.3.2).
+    ``flops`` minimises the FLOPs of the largest stage; a tuple lists where stages begin.
 
     Raises:
         InfeasibleError: if the model cannot be cut so.
@@ -29,6 +31,8 @@ def cut(
         )
     if isinstance(balance, tuple):
         begins = _listed(balance, num_stages, len(blocks))
+    elif balance == "blocks_and_ends":
+        begins = _with_ends(model, num_stages)
     elif balance == "blocks" and _is_stack(blocks):
         begins = _equal_blocks(model, num_stages)
     else:
@@ -43,6 +47,16 @@ def _flops(block: Block) -> float:
 
 def _is_stack(blocks: Sequence[Block]) -> bool:
     return len(blocks) > 2 and all(block is blocks[1] for block in blocks[1:-1])
+
+
+def _with_ends(model: Model, num_stages: int) -> list[int]:
+    count = len(model.blocks)
+    if count % num_stages:
+        raise InfeasibleError(
+            f"the {count - 2} layers of {model.name}, embedding and loss do not divide into {num_stages} stages",
+            hint=f"use a divisor of {count}, balance: flops, or list where each stage begins",
+        )
+    return list(range(0, count, count // num_stages))
 
 
 def _equal_blocks(model: Model, num_stages: int) -> list[int]:

@@ -40,7 +40,8 @@ def test_saturated_asynchronous_servers(workers, servers):
     """With little compute the servers' links are always full: W workers step together in W M / (S B_s)."""
     recording = run(workers, servers, synchronous=False, compute_s=0.5, steps=60, layers=16)
     bound = workers * MODEL_BYTES / (servers * 2.0**22)
-    assert bound * (1 - 1e-3) <= recording.step_time_s <= bound * 1.05
+    # The run begins and ends between two updates, of which there are at least 240.
+    assert bound * (1 - 1 / 120) <= recording.step_time_s <= bound * 1.05
 
 
 def test_asynchronous_workers_do_not_wait_for_each_other():

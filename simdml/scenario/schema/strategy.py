@@ -47,8 +47,11 @@ class PipelineSpec(DocumentModel):
     """Whether a stage goes on while what it sent is on its way; not for 1f1b (Megatron-LM), else yes."""
     scatter_gather: bool = True
     """Whether tensor-parallel ranks send a part each and gather it again; yes in Megatron-LM (SC21, section 4.1)."""
-    balance: Literal["blocks", "flops"] | tuple[CountOrZero, ...] = "blocks"
-    """Equal numbers of blocks (Megatron-LM), equal FLOPs, or the block each stage begins with."""
+    balance: Literal["blocks", "blocks_and_ends", "flops"] | tuple[CountOrZero, ...] = "blocks"
+    """Equal numbers of blocks (Megatron-LM), of blocks with embedding and loss (Llama 3), equal FLOPs, or a list.
+
+    The list has the block each stage begins with.
+    """
 
 
 class LayerPlacementSpec(DocumentModel):

@@ -1,0 +1,64 @@
+"""What is not as it should be while a job runs: slow GPUs, slow links, kernels of varying length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import log, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Deviations from a cluster's profile; without any, every device and link is as good as the next.
+
+    ``slow_gpus`` gives the factor by which every kernel of a GPU takes longer, ``link_bytes_per_s`` what is left of a
+    link's capacity. With ``jitter_cv`` the kernels of a rank take longer or shorter by a factor drawn anew for every
+    rank and step from a lognormal distribution of mean 1 and that coefficient of variation.
+    """
+
+    slow_gpus: Mapping[int, float] = field(default_factory=dict)
+    link_bytes_per_s: Mapping[int, float] = field(default_factory=dict)
+    jitter_cv: float = 0.0
+    seed: int = 0
+
+    def slowdown(self, gpu: int) -> float:
+        """Return the factor by which kernels of ``gpu`` take longer."""
+        return self.slow_gpus.get(gpu, 1.0)
+
+    def slowdowns(self, gpus: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return :meth:`slowdown` of every one of ``gpus``."""
+        factors = np.ones(len(gpus))
+        for gpu, factor in self.slow_gpus.items():
+            factors[gpus == gpu] = factor
+        return factors
+
+    def capacities(self, links: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the capacities of all links (bytes/s), those of slow ones replaced."""
+        if not self.link_bytes_per_s:
+            return links
+        capacities = np.array(links, dtype=np.float64)
+        for link, capacity in self.link_bytes_per_s.items():
+            capacities[link] = capacity
+        return capacities
+
+    def jitter(self, rank: int) -> Jitter | None:
+        """Return the factors of ``rank``, None where kernels always take as long."""
+        return Jitter(self.jitter_cv, self.seed, rank) if self.jitter_cv > 0 else None
+
+
+AS_RATED = Conditions()
+
+
+class Jitter:
+    """Lognormal factors of mean 1 and coefficient of variation ``cv``: sigma^2 = ln(1 + cv^2), mu = -sigma^2 / 2."""
+
+    def __init__(self, cv: float, seed: int, rank: int) -> None:
+        self._sigma = sqrt(log(1 + cv * cv))
+        self._draws = np.random.default_rng((seed, rank))
+
+    def next(self) -> float:
+        """Return the next step's factor."""
+        return float(self._draws.lognormal(-self._sigma * self._sigma / 2, self._sigma))

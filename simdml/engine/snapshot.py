@@ -1,0 +1,91 @@
+"""The whole state of a run at an instant, with every time relative to it: equal snapshots, equal futures.
+
+A deterministic run whose snapshot recurs repeats itself from then on, shifted in time. That one rank's step takes as
+long twice is not enough: work in flight elsewhere may still be drifting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
+from typing import Any
+
+from simdml.engine import operations as ops
+from simdml.engine.execution import Execution
+from simdml.engine.network import Bundle, Departure, Wakeup
+from simdml.engine.stream import Stream
+
+
+class _OpaqueError(Exception):
+    """Something pending does not say what it stands for."""
+
+
+def snapshot(execution: Execution) -> Hashable | None:
+    """Return the state now; None where parameter servers take part, whose queues are not compared."""
+    if execution.shards:
+        return None
+    now = execution.env.now
+    streams = [stream for rank in execution.ranks for stream in rank.streams]
+    number = {id(stream): index for index, stream in enumerate(streams)}
+    try:
+        return (
+            tuple(_stream(stream, streams[0].step, now) for stream in streams),
+            tuple(_bundle(bundle, number, now) for bundle in execution.network.active()),
+            tuple(_pending(execution, number, now)),
+            tuple(_meetings(streams, number)),
+        )
+    except _OpaqueError:
+        return None
+
+
+def _stream(stream: Stream, step: int, now: float) -> Hashable:
+    return stream.index, stream.step - step, stream.ready - now, stream.host.base - now
+
+
+def _bundle(bundle: Bundle, number: dict[int, int], now: float) -> Hashable:
+    moved = bundle.progress(now)
+    tags = tuple((tag - moved, payload, _owner(done, number)) for tag, _, payload, done in sorted(bundle.tags))
+    return id(bundle), bundle.rate, tags
+
+
+def _pending(execution: Execution, number: dict[int, int], now: float) -> Iterator[Hashable]:
+    """Yield what is on the heap in the order it will come."""
+    for time, priority, _, event in sorted(execution.env.scheduled(), key=lambda entry: entry[:3]):
+        found: Any = event
+        if isinstance(found, Stream):
+            yield time - now, priority, "stream", number[id(found)]
+        elif isinstance(found, Departure):
+            owner = _owner(found.done, number)
+            yield time - now, priority, "departure", id(found.bundle), found.payload_bytes, owner
+        elif isinstance(found, Wakeup):
+            if found.pending:
+                yield time - now, priority, "wake-up", tuple(id(bundle) for bundle in found.bundles)
+        elif isinstance(getattr(found, "function", None), partial):
+            yield time - now, priority, "call", _owner(found.function, number)
+        elif getattr(found, "function", None) is not None:
+            raise _OpaqueError
+
+
+def _owner(done: Callable[[], None], number: dict[int, int]) -> Hashable:
+    """Return who waits: the streams that are the first argument of what is called in the end."""
+    if not isinstance(done, partial):
+        raise _OpaqueError
+    who = done.args[0]
+    return number[id(who)] if isinstance(who, Stream) else tuple(number[id(stream)] for stream in who)
+
+
+def _meetings(streams: list[Stream], number: dict[int, int]) -> Iterator[Hashable]:
+    """Yield who waits where, and how far records and messages are ahead of those who wait for them."""
+    seen: set[int] = set()
+    for stream in streams:
+        for operation in stream.operations:
+            if id(operation) in seen:
+                continue
+            seen.add(id(operation))
+            if isinstance(operation, ops.Wait):
+                yield operation.event.count - operation.number
+            elif isinstance(operation, ops.Receive):
+                receiver = operation.channel.receiver
+                yield operation.channel.messages, None if receiver is None else number[id(receiver)]
+            elif isinstance(operation, ops.Collective):
+                yield tuple(number[id(member)] for member in operation.rendezvous.arrived)
