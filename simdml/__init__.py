@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from simdml.results.result import Result
     from simdml.scenario.loading import Scenario, load_scenario
     from simdml.scenario.simulate import run, simulate
+    from simdml.studies.sweep.verb import sweep
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Scenario", "SimdmlError", "__version__", "load_scenario", "run", "simulate"]
+__all__ = ["Result", "Scenario", "SimdmlError", "__version__", "load_scenario", "run", "simulate", "sweep"]
 
 _HOMES = {
     "Result": "simdml.results.result",
@@ -27,6 +28,7 @@ _HOMES = {
     "load_scenario": "simdml.scenario.loading",
     "run": "simdml.scenario.simulate",
     "simulate": "simdml.scenario.simulate",
+    "sweep": "simdml.studies.sweep.verb",
 }
 
 

@@ -18,6 +18,7 @@ INTERNAL, INTERRUPTED = 70, 130
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("run", "Predict step time and throughput of a scenario."),
     "check": ("check", "Say what every line of a scenario means, and whether it would run."),
+    "sweep": ("sweep", "Predict every variant of a scenario: grids, lists, ranges, in parallel."),
     "list": ("listing", "List models, GPUs, clusters, profiles, schedules, strategies, scenarios."),
     "topology": ("topology", "Print a cluster as a table, or draw it."),
     "calibrate": ("calibrate", "Fit, show and compare profiles and communication fits."),

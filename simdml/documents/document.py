@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,34 @@ class Document:
                 return replace(place, path=path)
         return Place(self.name, path=path)
 
+    def part(self, path: KeyPath) -> Document:
+        """Return the value at ``path`` as a document, whose places stay those of the file."""
+        data = self.data
+        for step in path:
+            data = data[step]
+        values: dict[KeyPath, Place] = {}
+        keys: dict[KeyPath, Place] = {}
+        for inner in _paths(data, ()):
+            for own, places in ((values, self.value_places), (keys, self.key_places)):
+                if (place := places.get((*path, *inner))) is not None:
+                    own[inner] = place
+        return Document(self.name, data, values, keys)
+
     def folder(self, path: KeyPath = ()) -> Path:
         """Return the folder that a relative file name at ``path`` starts from: that of its file, or the current."""
         place = self.place(path)
         return Path() if place.line is None else Path(place.file).parent
+
+
+def _paths(data: Any, path: KeyPath) -> Iterator[KeyPath]:
+    yield path
+    entries: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(data, dict):
+        entries = data.items()
+    elif isinstance(data, list):
+        entries = enumerate(data)
+    for step, inner in entries:
+        yield from _paths(inner, (*path, step))
 
 
 def from_mapping(data: Mapping[str, Any], name: str = "<python>") -> Document:

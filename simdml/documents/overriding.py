@@ -54,9 +54,18 @@ def override(document: Document, path: str, value: str) -> Document:
         UsageError: ``path`` cannot be read.
         DocumentError: ``value`` is not strict YAML, or ``path`` leads through a value that is not a mapping.
     """
-    steps = parse_path(path)
-    source = f"--set {path}"
-    new_value, inner_values, inner_keys = _parse_value(value, source)
+    steps, source = parse_path(path), f"--set {path}"
+    return assign(document, steps, parse_value(value, source, steps), source)
+
+
+def assign(document: Document, steps: KeyPath, value: Document, source: str) -> Document:
+    """Return a copy of ``document`` in which ``steps`` has the data of ``value``, which keeps its places.
+
+    Missing mappings on the way are created; a list is indexed, never grown. ``source`` says who asked.
+
+    Raises:
+        DocumentError: ``steps`` lead through a value that is not a mapping.
+    """
     data = copy.deepcopy(document.data)
     values, keys = dict(document.value_places), dict(document.key_places)
     parent, at = data, ()  # type: tuple[Any, KeyPath]
@@ -64,26 +73,27 @@ def override(document: Document, path: str, value: str) -> Document:
         at = (*at, _step(parent, step, at, source))
         parent = _descend(parent, at, source, values, keys)
     target = (*at, _step(parent, steps[-1], at, source))
-    parent[target[-1]] = new_value
+    parent[target[-1]] = copy.deepcopy(value.data)
     for places in (values, keys):
         for stale in [path for path in places if path[: len(target)] == target]:
             del places[stale]
-    values.update(_moved(inner_values, target, source))
-    keys.update(_moved(inner_keys, target, source))
-    keys[target] = Place(source, path=target)
+    values.update({(*target, *path): place for path, place in value.value_places.items()})
+    keys.update({(*target, *path): place for path, place in value.key_places.items()})
+    keys[target] = value.place()
     return Document(document.name, data, values, keys)
 
 
-def _parse_value(value: str, source: str) -> tuple[Any, Iterable[KeyPath], Iterable[KeyPath]]:
+def parse_value(value: str, source: str, at: KeyPath = ()) -> Document:
+    """Return what ``value`` is by the rules of the file, given by ``source`` for ``at``; raises DocumentError."""
     try:
         data, values, keys = compose(value, source)
     except DocumentError as error:
         raise DocumentError(error.message, place=Place(source), hint=error.hint) from None
-    return data, values, keys
+    return Document(source, data, _placed(values, source, at), _placed(keys, source, at))
 
 
-def _moved(paths: Iterable[KeyPath], target: KeyPath, source: str) -> dict[KeyPath, Place]:
-    return {(*target, *path): Place(source, path=(*target, *path)) for path in paths}
+def _placed(paths: Iterable[KeyPath], source: str, at: KeyPath) -> dict[KeyPath, Place]:
+    return {path: Place(source, path=(*at, *path)) for path in paths}
 
 
 def _step(parent: Any, step: str | int, at: KeyPath, source: str) -> str | int:

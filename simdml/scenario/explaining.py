@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simdml.documents.document import Document, KeyPath
+from simdml.documents.overriding import parse_path
 from simdml.documents.quantities import DocumentModel
 from simdml.documents.schemas import SchemaTree
 from simdml.errors import dotted
@@ -17,6 +18,8 @@ from simdml.scenario.json_schema import described_schema
 from simdml.strategies.catalog import strategies
 from simdml.strategies.schedules import find_schedule
 from simdml.units import format_count
+
+VARY = "vary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,22 @@ def _meaning(built: Built, tree: SchemaTree, path: KeyPath, value: Any) -> str:
         return find_schedule(job.pipeline.schedule).meaning
     if path in {("strategy",), ("strategy", "data_parallel", "kind")}:
         return strategies()[str(value)].meaning
+    return _described(tree, _varied(path) if path[0] == VARY else path)
+
+
+def _described(tree: SchemaTree, path: KeyPath) -> str:
     position = tree.root
     for step in path:
         position = tree.inside(position, step)
     return tree.description(position) or ""
+
+
+def _varied(path: KeyPath) -> KeyPath:
+    """Return the path of the scenario that a value below ``vary`` is for."""
+    key = next(step for step in path[1:] if isinstance(step, str) and step not in {"zipped", "list"})
+    inside = path[path.index(key) + 1 :]
+    numbered = "list" not in path and inside and isinstance(inside[0], int)
+    return (*parse_path(key), *(inside[1:] if numbered else inside))
 
 
 def _fixed(section: DocumentModel, path: KeyPath) -> Iterator[Choice]:

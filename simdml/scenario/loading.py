@@ -41,14 +41,20 @@ def load_scenario(
         DocumentError: a file, key or value that cannot be accepted, with its place.
         UsageError: an assignment that is not ``path=value``.
     """
-    name, document = _document(source)
+    name, document = load_scenario_document(source)
     document = override_each(document, assignments)
     if changes:
         document = merged(document, expand_dotted(from_mapping(changes, "<changes>")))
     return Scenario(name, document, validate(document, ScenarioSpec))
 
 
-def _document(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, Document]:
+def load_scenario_document(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, Document]:
+    """Return the name and the document of the scenario that ``source`` names or is, not yet checked.
+
+    Raises:
+        UnknownNameError: no such bundled scenario.
+        DocumentError: a file that cannot be read.
+    """
     if isinstance(source, Mapping):
         return "scenario", from_mapping(source, "<scenario>")
     path = find("scenarios", source)

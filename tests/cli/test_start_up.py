@@ -35,6 +35,12 @@ def test_run_imports_what_it_needs():
     assert imported("run", "quickstart", "--json") == {"numpy", "simpy", "pydantic", "yaml"}
 
 
+def test_sweep_imports_no_more_than_run():
+    arguments = ("quickstart", "--vary", "training.batch_per_gpu=1,2", "--jobs", "1")
+    assert not imported("sweep", *arguments) & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
+    assert imported("sweep", *arguments, "--json") == {"numpy", "simpy", "pydantic", "yaml"}
+
+
 def test_check_imports_no_plotting():
     assert not imported("check", "quickstart") & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
 

@@ -236,6 +236,7 @@ def test_public_names():
         "load_scenario",
         "run",
         "simulate",
+        "sweep",
     ]
     assert all(getattr(simdml, name) is not None for name in simdml.__all__)
     with pytest.raises(AttributeError, match="no attribute 'rum'"):

@@ -13,6 +13,7 @@ from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.strategy import StrategyName, StrategySpec
 from simdml.scenario.schema.training import TrainingSpec
+from simdml.scenario.schema.vary import Vary
 
 ClusterName = Annotated[str, Field(json_schema_extra=offering(available("topologies")))]
 ClusterMapping = Annotated[
@@ -53,3 +54,5 @@ class ScenarioSpec(DocumentModel):
     """The collective library."""
     simulate: SimulateSpec = SimulateSpec()
     """How the simulation runs."""
+    vary: Vary | None = None
+    """What simdml sweep varies: a grid of paths with their values, zipped ones, or a list; others leave it alone."""

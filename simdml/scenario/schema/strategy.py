@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -93,3 +94,9 @@ _ALONE = {
     "parameter_server": ("mesh", "pipeline", "data_parallel", "layer_placement"),
     "layer_placement": ("mesh", "pipeline"),
 }
+
+
+def excluded_by(given: Container[str]) -> set[str]:
+    """Return the keys of a strategy that do not go with those ``given``."""
+    others = {other for alone, clashing in _ALONE.items() if alone in given for other in clashing}
+    return others | {alone for alone, clashing in _ALONE.items() if any(other in given for other in clashing)}

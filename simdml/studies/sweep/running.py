@@ -1,0 +1,69 @@
+"""Points to outcomes on an executor."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+
+from simdml.documents.document import Document
+from simdml.errors import InfeasibleError
+from simdml.studies.sweep.grid import Point
+from simdml.studies.sweep.outcome import DIED, Outcome, evaluate
+from simdml.studies.sweep.workers import Start, Workers, local_processes, starting_processes
+
+Finished = tuple[Point, Outcome]
+
+
+def run_points(base: Document, name: str, points: Iterable[Point], start: Start) -> Generator[Finished, None, None]:
+    """Yield points as they finish on the workers that ``start`` gives.
+
+    A worker that dies (out of memory) takes others with it: the points it may have been at are simulated again one
+    by one, and one that kills its process again is an outcome of its own.
+
+    Raises:
+        InfeasibleError: the workers broke before they did anything.
+    """
+    waiting = deque(points)
+    while waiting:
+        pending: dict[Future[Outcome], Point] = {}
+        try:
+            with start() as workers:
+                yield from _drain(base, name, waiting, workers, pending)
+        except BrokenExecutor as error:
+            suspects = sorted(pending.values(), key=lambda point: point.number)
+            if not suspects:
+                raise InfeasibleError(f"the workers broke: {error}") from error
+            for point in suspects:
+                yield point, _alone(base, name, point)
+
+
+def _drain(
+    base: Document, name: str, waiting: deque[Point], workers: Workers, pending: dict[Future[Outcome], Point]
+) -> Iterator[Finished]:
+    while waiting or pending:
+        with starting_processes():
+            while waiting and len(pending) < workers.in_flight:
+                pending[workers.executor.submit(evaluate, base, name, waiting[0])] = waiting[0]
+                waiting.popleft()
+        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda future: pending[future].number):
+            outcome = _outcome(future)
+            yield pending.pop(future), outcome
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except BrokenExecutor:
+        raise
+    except Exception as error:
+        return Outcome(DIED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def _alone(base: Document, name: str, point: Point) -> Outcome:
+    try:
+        with local_processes(1) as workers, starting_processes():
+            return workers.executor.submit(evaluate, base, name, point).result()
+    except BrokenExecutor:
+        return Outcome(DIED, "the process that simulated it ended, probably for lack of memory")
