@@ -37,6 +37,8 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
         "dp": Style("#d98cb3", "////"),
         "dp_shard": Style("#d98cb3", "////"),
         "dp_replicate": Style("#a8587f", "xxxx"),
+        "dp_node": Style("#f2b8d0", "////"),
+        "dp_all": Style("#a8587f", "xxxx"),
         "embedding": Style("#8c2d62", "xxxx"),
         "node": Style("#e07b39", "xxxx"),
         "host copy": Style("#f7cfa0", "||||"),
@@ -50,7 +52,9 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
 )
 OTHER: Final = Style("#e07b39", "++++")
 
-_AXES: Final = frozenset({"tp", "cp", "ep", "pp", "dp", "dp_shard", "dp_replicate", "embedding", "node"})
+_AXES: Final = frozenset(
+    {"tp", "cp", "ep", "pp", "dp", "dp_shard", "dp_replicate", "dp_node", "dp_all", "embedding", "node"}
+)
 _ORDER: Final = {name: position for position, name in enumerate(STYLES)}
 
 

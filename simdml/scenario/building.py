@@ -117,12 +117,13 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         choices.note("training.gradients", asked.precision, "PyTorch keeps gradients in the type of the weights")
     return Training(
         microbatch=batch.microbatch,
-        num_microbatches=batch.num_microbatches,
+        num_microbatches=batch.num_microbatches * plans.local_steps,
         precision=asked.precision,
         optimizer=_optimizer(asked, model, choices),
         recompute=asked.recompute,
         fused_optimizer=_fused(asked, plans, choices),
         gradient_bytes=ELEMENT_BYTES[asked.gradients or asked.precision],
+        local_steps=plans.local_steps,
     )
 
 
@@ -165,7 +166,7 @@ def _accumulation(training: Training, element_bytes: int, plans: Plans) -> str:
         return "none"
     if training.gradient_bytes > element_bytes:
         return "fused_fp32" if training.fused_optimizer else "add_fp32"
-    return "add" if training.num_microbatches > 1 else "none"
+    return "add" if training.num_microbatches > training.local_steps else "none"
 
 
 def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
@@ -192,6 +193,8 @@ def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
 
 def _notes(job: Job, priced: Priced) -> tuple[str, ...]:
     notes = list(profile_notes(priced.profiles))
+    if job.training.local_steps > 1:
+        notes.append(f"a step is a period of {job.training.local_steps} optimizer steps, between which replicas differ")
     if priced.library.fit is not None and job.parameter_server is None:
         notes += fit_notes(priced.library.fit, job.mesh, nodes=len(worker_nodes(job.cluster, job.mesh.num_ranks)))
     return tuple(notes)

@@ -9,7 +9,7 @@ from simdml.errors import InfeasibleError, Place, listed
 from simdml.program.mesh import Mesh
 from simdml.scenario.places import written
 from simdml.scenario.schema.strategy import MeshSpec
-from simdml.strategies.data_parallel.kinds import SHARDED, Kind
+from simdml.strategies.data_parallel.kinds import NODES, SHARDED, Kind
 
 MESH = ("strategy", "mesh")
 
@@ -53,6 +53,9 @@ def _data_axes(mesh: MeshSpec, dp: int, document: Document, kind: Kind, node_gpu
                 place=document.key_place((*MESH, axis)),
                 hint="use dp, or data_parallel: {kind: hsdp}",
             )
+        if kind.axes == NODES:
+            local = gcd(dp, node_gpus)
+            return ((NODES[0], local), ("dp", dp // local))
         return (("dp", dp),)
     shard = mesh.dp_shard or _shards(mesh, dp, kind, node_gpus)
     replicate = mesh.dp_replicate or dp // shard

@@ -53,6 +53,11 @@ class Plans:
         return self.system == MEGATRON
 
     @property
+    def local_steps(self) -> int:
+        """Optimizer steps in one step of the program."""
+        return int(getattr(self.data_parallel, "local_steps", 1))
+
+    @property
     def gpus_per_replica(self) -> int:
         """GPUs one model is spread over."""
         return self.mesh.size("tp") * self.mesh.size("pp")
@@ -108,7 +113,7 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
     kind = kind_of(scenario, section.data_parallel)
     mesh = build_mesh(asked, gpus, scenario.document, kind, node_gpus=len(cluster.gpus_of(cluster.node_of(0))))
     for axis in kind.axes if section.mesh is not None or len(kind.axes) > 1 else ():
-        if getattr(asked, axis) is None:
+        if getattr(asked, axis, None) is None:
             choices.note(
                 f"strategy.mesh.{axis}", mesh.size(axis), f"what tp {asked.tp} x pp {asked.pp} leave of {gpus} GPUs"
             )

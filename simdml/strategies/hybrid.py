@@ -22,9 +22,9 @@ from simdml.program.instructions import (
 from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
 from simdml.strategies import tensor_parallel
-from simdml.strategies.data_parallel.kinds import make_replica
+from simdml.strategies.data_parallel.kinds import make_replica, replica_groups
 from simdml.strategies.data_parallel.replica import Replica
-from simdml.strategies.job import DATA_AXES, Job
+from simdml.strategies.job import Job
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
 from simdml.strategies.stage_code import Backward, StageCode
@@ -45,7 +45,7 @@ def compile_hybrid(job: Job) -> Program:
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
     classes = tuple(_StageProgram(job, model, stages, pipeline, device).build() for device in range(pipeline.depth))
-    groups = [*(Group(axis, (axis,)) for axis in ("tp", *DATA_AXES)), *pipeline.groups()]
+    groups = [Group("tp", ("tp",)), *replica_groups(job), *pipeline.groups()]
     return Program(
         name=job.name,
         mesh=job.mesh,

@@ -17,8 +17,8 @@ Recompute = Literal["none", "full"]
 Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 
-DATA_AXES: Final = ("dp", "dp_shard", "dp_replicate")
-"""The axes along which ranks train different samples."""
+DATA_AXES: Final = ("dp_node", "dp", "dp_shard", "dp_replicate")
+"""The axes along which ranks train different samples; ``dp_node`` is the replicas of a node where these are special."""
 
 
 def num_replicas(mesh: Mesh) -> int:
@@ -28,7 +28,10 @@ def num_replicas(mesh: Mesh) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What one step trains: ``microbatch`` samples at a time, ``num_microbatches`` of them on each rank."""
+    """What one step trains: ``microbatch`` samples at a time, ``num_microbatches`` of them on each rank.
+
+    With ``local_steps`` above 1, they make up so many optimizer steps, between which replicas go their own ways.
+    """
 
     microbatch: int
     num_microbatches: int
@@ -37,6 +40,7 @@ class Training:
     recompute: Recompute = "none"
     fused_optimizer: bool = True
     gradient_bytes: int = 4
+    local_steps: int = 1
 
     @property
     def weight_bytes(self) -> int:
@@ -74,23 +78,42 @@ class ReplicaPlan(Protocol):
         """The strategy's name."""
 
 
+CommHook = Literal["none", "allreduce", "fp16_compress", "bf16_compress", "powersgd", "batched_powersgd"]
+"""What replaces the all-reduce of a bucket (torch/distributed/algorithms/ddp_comm_hooks)."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataParallelPlan:
     """DistributedDataParallel: bucketed all-reduce, overlapped with backward unless told otherwise.
 
     ``bucket_cap_bytes`` None is PyTorch's default (1 MiB first bucket, then 25 MiB). ``first_iteration`` reduces one
-    bucket of everything, as PyTorch does before it has seen an order. ``gradient_as_bucket_view`` saves the copies.
+    bucket of everything, as PyTorch does before it has seen an order; not with ``find_unused_parameters``, which keeps
+    the buckets of registration order and reduces a map of the parameters that were used, unless the graph is static.
+    ``gradient_as_bucket_view`` saves the copies. ``no_sync`` reduces the last of several micro-batches alone.
+    ``broadcast_buffers`` sends rank 0's before a forward whose backward reduces.
     """
 
     overlap: bool = True
     bucket_cap_bytes: int | None = None
     first_iteration: bool = False
     gradient_as_bucket_view: bool = False
+    find_unused_parameters: bool = False
+    static_graph: bool = False
+    broadcast_buffers: bool = True
+    no_sync: bool = True
+    comm_hook: CommHook = "none"
+    powersgd_rank: int = 1
+    powersgd_min_compression_rate: float = 2.0
 
     @property
     def kind(self) -> str:
         """The strategy's name."""
         return "ddp"
+
+    @property
+    def finds_unused(self) -> bool:
+        """Whether unused parameters are looked for in every iteration."""
+        return self.find_unused_parameters and not self.static_graph
 
 
 @dataclass(frozen=True, slots=True)

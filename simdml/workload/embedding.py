@@ -36,7 +36,7 @@ def embedding_block(batch: Microbatch, config: TransformerConfig) -> Block:
 
 def _tables_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     elements = batch.tokens * config.hidden
-    parameters = [Parameter("tokens", config.vocab * config.hidden, split=True)]
+    parameters = [Parameter("tokens", config.vocab * config.hidden, split=True, rows=config.vocab)]
     forward = [
         batch.kernel(
             "token_lookup",
@@ -50,7 +50,7 @@ def _tables_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     backward: list[Operator] = []
     for table, rows in (("positions", config.position_rows), ("token_types", config.token_types)):
         if rows:
-            parameters.append(Parameter(table, rows * config.hidden))
+            parameters.append(Parameter(table, rows * config.hidden, rows=rows))
             forward.append(_add_table(batch, config, table))
             backward.append(_table_gradient(batch, config, table, min(rows, batch.sequence)))
     backward += _token_gradient(batch, config)

@@ -112,7 +112,7 @@ def _parameters(inputs: int, parts: tuple[tuple[str, int], ...], cut: Cut, bias:
     parameters: list[Parameter] = []
     for part, outputs in parts:
         prefix = f"{part}." if part else ""
-        parameters.append(Parameter(f"{prefix}weight", inputs * outputs, split=cut is not Cut.NONE))
+        parameters.append(Parameter(f"{prefix}weight", inputs * outputs, split=cut is not Cut.NONE, rows=outputs))
         if bias:
             parameters.append(Parameter(f"{prefix}bias", outputs, split=cut is Cut.COLUMN))
     return tuple(parameters)

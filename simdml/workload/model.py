@@ -16,11 +16,24 @@ from simdml.workload.operators import Family, Operator, Phase
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter tensor: its name within the layer, its elements, whether tensor parallelism divides it."""
+    """A parameter tensor: its name within the layer, its elements, whether tensor parallelism divides it.
+
+    ``rows`` is the size of a matrix's first dimension as PyTorch stores it (outputs of a linear layer); 0 for vectors.
+    """
 
     name: str
     elements: int
     split: bool = False
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A tensor of the model's state that no gradient changes, such as a batch norm's running mean: its type, bytes."""
+
+    name: str
+    dtype: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +47,14 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Parameters, the operators of forward and of backward in execution order, and what forward keeps."""
+    """Parameters, the operators of forward and of backward in execution order, what forward keeps, and buffers."""
 
     name: str
     forward: tuple[Operator, ...]
     backward: tuple[Operator, ...]
     parameters: tuple[Parameter, ...] = ()
     activations: tuple[Activation, ...] = ()
+    buffers: tuple[Buffer, ...] = ()
 
     @property
     def parameter_count(self) -> int:

@@ -155,3 +155,14 @@ def test_bad_sizes_are_refused():
         build_resnet(151, samples=1)
     with pytest.raises(InfeasibleError, match="sequence"):
         find_model("resnet50").build(samples=1, sequence=128)
+
+
+def test_buffers_and_first_dimensions_are_torch_s():
+    torch = pytest.importorskip("torch")
+    with torch.device("meta"):
+        module = reference("resnet50")()
+    built = find_model("resnet50").build(samples=1)
+    ours = [buffer.bytes for block in built.blocks for each in block.layers for buffer in each.buffers]
+    assert sorted(ours) == sorted(tensor.numel() * tensor.element_size() for tensor in module.buffers())
+    rows = [p.rows for block in built.blocks for each in block.layers for p in each.parameters]
+    assert sorted(rows) == sorted(p.shape[0] if p.dim() > 1 else 0 for p in module.parameters())

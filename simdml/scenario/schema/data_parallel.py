@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from simdml.documents.quantities import Bytes, Count, CountOrZero, DocumentModel
 from simdml.scenario.schema.names import offering
 from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.job import CommHook
 
 KindName = Annotated[str, Field(json_schema_extra=offering(KINDS))]
 
@@ -26,6 +27,22 @@ class DataParallelSpec(DocumentModel):
     """Whether the step is PyTorch's first, which reduces one bucket of everything; no by default."""
     gradient_as_bucket_view: bool | None = None
     """Whether gradients lie in the buckets, without copies; no in PyTorch, yes with a mesh (Megatron-LM)."""
+    find_unused_parameters: bool | None = None
+    """ddp: whether parameters without a gradient are looked for in every iteration; no by default."""
+    static_graph: bool | None = None
+    """ddp: whether the graph is the same in every iteration; no by default."""
+    broadcast_buffers: bool | None = None
+    """ddp: whether rank 0's buffers (batch norms' statistics) are sent to all before forward; yes by default."""
+    comm_hook: CommHook | None = None
+    """ddp: what replaces a bucket's all-reduce: halved or low-rank gradients; none by default."""
+    powersgd_rank: Count | None = None
+    """ddp: the rank PowerSGD approximates matrices with; 1 by default."""
+    powersgd_min_compression_rate: PositiveFloat | None = None
+    """ddp: matrices that PowerSGD makes less than so many times smaller stay as they are; 2 by default."""
+    period: Count | None = None
+    """local_sgd: optimizer steps between two averages of the parameters; 4 by default."""
+    post_local_gradient_allreduce: bool | None = None
+    """local_sgd: whether gradients are averaged within a node in every step; yes by default."""
     wrap: Literal["block", "every_block", "model"] | None = None
     """What FSDP gathers together: a block (the rest with the root), a block or either end, or the model."""
     sharding: Literal["full_shard", "shard_grad_op"] | None = None

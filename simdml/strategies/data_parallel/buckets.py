@@ -1,4 +1,4 @@
-"""PyTorch DistributedDataParallel: gradients in buckets, all-reduced while backward goes on."""
+"""Which gradients DistributedDataParallel reduces together."""
 
 from __future__ import annotations
 
@@ -43,3 +43,17 @@ def assign_buckets(
     if members:
         buckets.append(Bucket(size, tuple(members)))
     return buckets
+
+
+def assign_registered_buckets(gradient_bytes: Sequence[int], cap_bytes: int | None = None) -> list[Bucket]:
+    """Return the buckets, in launch order, of gradients given in the order they get ready.
+
+    With find_unused_parameters and without a static graph, buckets are assigned over parameters as they are registered
+    and then reversed, and never rebuilt: the small one holds the first layers and is reduced last (reducer.cpp).
+    """
+    last = len(gradient_bytes) - 1
+    registered = assign_buckets(list(reversed(gradient_bytes)), cap_bytes)
+    return [
+        Bucket(bucket.payload_bytes, tuple(last - index for index in reversed(bucket.parameters)))
+        for bucket in reversed(registered)
+    ]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 from simdml.errors import InfeasibleError, UnknownNameError
-from simdml.strategies.data_parallel import ddp, distributed_optimizer, fsdp1, fsdp2, zero, zero3
+from simdml.program.mesh import Group
+from simdml.strategies.data_parallel import ddp, distributed_optimizer, fsdp1, fsdp2, local_sgd, zero, zero3
 from simdml.strategies.data_parallel.replica import Replica
-from simdml.strategies.job import DataParallelPlan, Job, ReplicaPlan, num_replicas
+from simdml.strategies.job import DATA_AXES, DataParallelPlan, Job, ReplicaPlan, num_replicas
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.strategy import Strategy
@@ -25,6 +26,7 @@ class MakeReplica(Protocol):
 PYTORCH: Final = "PyTorch"
 MEGATRON: Final = "Megatron-LM"
 DP: Final = ("dp",)
+NODES: Final = (local_sgd.NODE_AXIS, "dp")
 SHARDED: Final = ("dp_shard", "dp_replicate")
 
 
@@ -35,7 +37,7 @@ class Kind:
     ``axes`` are the mesh axes its replicas lie on; ``combines`` the degrees of model parallelism it goes with, and
     ``instead`` what to use where it does not. ``framework`` is whose defaults hold for the rest of the job; empty for
     PyTorch's alone and Megatron-LM's with a mesh. ``accumulates`` says that the model's own kernels add gradients of
-    micro-batches; otherwise the strategy does.
+    micro-batches; otherwise the strategy does. ``groups`` are those beside the ones along each data-parallel axis.
     """
 
     strategy: Strategy
@@ -46,6 +48,7 @@ class Kind:
     instead: str = "ddp"
     framework: str = ""
     accumulates: bool = True
+    groups: tuple[Group, ...] = ()
 
     @property
     def options(self) -> dict[str, object]:
@@ -73,6 +76,15 @@ KINDS: Mapping[str, Kind] = {
         Kind(zero.STAGE_1, zero.Zero1Plan(), zero.ZeroReplica, framework=PYTORCH),
         Kind(zero.STAGE_2, zero.Zero2Plan(), zero.ZeroReplica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
         Kind(zero3.STRATEGY, zero3.Zero3Plan(), zero3.Zero3Replica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
+        Kind(
+            local_sgd.STRATEGY,
+            local_sgd.LocalSgdPlan(),
+            local_sgd.LocalSgdReplica,
+            NODES,
+            (),
+            framework=PYTORCH,
+            groups=(local_sgd.ALL_REPLICAS,),
+        ),
         Kind(fsdp1.STRATEGY, fsdp1.Fsdp1Plan(), fsdp1.Fsdp1Replica, SHARDED, ("tp",), "fsdp2", PYTORCH, False),
         Kind(fsdp2.STRATEGY, fsdp2.Fsdp2Plan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
         Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
@@ -89,6 +101,12 @@ def find_kind(name: str) -> Kind:
     if name not in KINDS:
         raise UnknownNameError("data-parallel strategy", name, KINDS)
     return KINDS[name]
+
+
+def replica_groups(job: Job) -> list[Group]:
+    """Return the groups along which replicas of ``job`` may communicate."""
+    own = find_kind(job.data_parallel.kind).groups if job.data_parallel is not None else ()
+    return [*(Group(axis, (axis,)) for axis in DATA_AXES), *own]
 
 
 def make_replica(job: Job, code: Sequence[StageCode]) -> Replica:

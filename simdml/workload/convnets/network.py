@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from simdml.errors import DocumentError, InfeasibleError
 from simdml.workload.linear import linear
 from simdml.workload.microbatch import AttentionKernel, GradientAccumulation, Microbatch
-from simdml.workload.model import Activation, Block, Layer, Model, Parameter, model_flops
+from simdml.workload.model import Activation, Block, Buffer, Layer, Model, Parameter, model_flops
 from simdml.workload.operators import Family, Operator, Phase, convolution
 
 IMAGE_CHANNELS = 3
@@ -78,14 +78,14 @@ class Network:
             backward.append(self.batch.kernel(f"{name}_bias_gradient", elements, channels, phase=Phase.WEIGHT_GRADIENT))
         phases = (Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT) if x.needs_gradient else (Phase.WEIGHT_GRADIENT,)
         backward += [self._convolution(f"{name}_{phase}", x, y, kernel, stride, phase) for phase in phases]
-        parameters = [Parameter("weight", weights), *([Parameter("bias", channels)] if bias else [])]
+        parameters = [Parameter("weight", weights, rows=channels), *([Parameter("bias", channels)] if bias else [])]
         total = sum(p.elements for p in parameters)
         backward += self.batch.accumulate(f"{name}_accumulate", total, tensors=len(parameters))
         self._add(name, forward, backward, parameters, self._keep("input", x))
         return y
 
     def batch_norm(self, name: str, x: FeatureMap) -> FeatureMap:
-        """Add a batch norm in training mode, with scale and bias."""
+        """Add a batch norm in training mode, with scale and bias; its running statistics are fp32 buffers."""
         elements = self._elements(x)
         forward = self.batch.kernel(name, 2 * elements, elements, family=Family.NORMALIZATION)
         backward = self.batch.kernel(
@@ -98,7 +98,12 @@ class Network:
         )
         parameters = [Parameter("weight", x.channels), Parameter("bias", x.channels)]
         accumulation = self.batch.accumulate(f"{name}_accumulate", 2 * x.channels, tensors=2)
-        self._add(name, [forward], [backward, *accumulation], parameters, self._keep("input", x))
+        buffers = (
+            Buffer("running_mean", "fp32", 4 * x.channels),
+            Buffer("running_var", "fp32", 4 * x.channels),
+            Buffer("num_batches_tracked", "int64", 8),
+        )
+        self._add(name, [forward], [backward, *accumulation], parameters, self._keep("input", x), buffers)
         return FeatureMap(x.channels, x.height, x.width)
 
     def relu(self, name: str, x: FeatureMap) -> FeatureMap:
@@ -217,8 +222,9 @@ class Network:
         backward: list[Operator] | tuple[Operator, ...],
         parameters: list[Parameter] | tuple[Parameter, ...],
         kept: tuple[Activation, ...],
+        buffers: tuple[Buffer, ...] = (),
     ) -> None:
-        self.layers.append(Layer(name, tuple(forward), tuple(backward), tuple(parameters), kept))
+        self.layers.append(Layer(name, tuple(forward), tuple(backward), tuple(parameters), kept, buffers))
 
     def _pooling(
         self, name: str, x: FeatureMap, y: FeatureMap, index_bytes: float, kept: tuple[Activation, ...]
