@@ -116,7 +116,7 @@ def test_software_costs_add_up():
         optimizer_s=1e-3,
         optimizer_s_per_byte=1e-9,
     )
-    added = 2e-3 + 2 * 1e-3 + 4e6 / 1e9 + 2 * 5e-4 + 8e6 * (1e-9 + 2e-9) + 1e-3 + 8e6 * 1e-9
+    added = 2e-3 + 2 * 1e-3 + 4e6 / 1e9 + 2 * 5e-4 + 8e6 * (1e-9 + 2 * 2e-9) + 1e-3 + 8e6 * 1e-9
     assert predicted_s(job, fit) - predicted_s(job) == pytest.approx(added, rel=0.02)
 
 
