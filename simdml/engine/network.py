@@ -58,6 +58,7 @@ class Bundle:
     """Transfers of one flow that are under way, in the order their payload will be through."""
 
     __slots__ = (
+        "alone_until",
         "base_progress",
         "base_time",
         "cap",
@@ -70,6 +71,7 @@ class Bundle:
         "sequence",
         "solo",
         "solo_pace",
+        "solo_times",
         "tags",
         "wakeup",
         "weights",
@@ -81,6 +83,7 @@ class Bundle:
         self.cap = flow.cap
         self.be_alone_at(solo)
         self.count = 0
+        self.alone_until = -1.0
         self.rate = 0.0
         self.pace = 0
         self.base_time = 0.0
@@ -95,6 +98,13 @@ class Bundle:
         self.solo = solo
         self.solo_pace = _pace(solo) if solo < inf else 0
         self.loads = [(link, weight * solo) for link, weight in zip(self.links, self.weights, strict=True)]
+        self.solo_times: dict[float, tuple[int, float]] = {}
+
+    def time_alone(self, payload_bytes: float) -> tuple[int, float]:
+        """Return grains and seconds of a transfer that has all links to itself; remembered in ``solo_times``."""
+        grains = _grains(payload_bytes)
+        self.solo_times[payload_bytes] = found = grains, seconds(-(-grains // self.solo_pace))
+        return found
 
     def progress(self, now: float) -> int:
         """Return the grains each transfer present since the bundle was last idle has moved."""
@@ -231,10 +241,11 @@ class Network:
             for link in bundle.links:
                 self._on_link[link][bundle] = None
         bundle.sequence += 1
-        grains = round(payload_bytes * GRAINS_PER_BYTE)
-        heappush(
-            bundle.tags, (grains if alone else bundle.progress(now) + grains, bundle.sequence, payload_bytes, done)
-        )
+        grains, solo_s = bundle.solo_times.get(payload_bytes) or bundle.time_alone(payload_bytes)
+        if alone:
+            bundle.tags.append((grains, bundle.sequence, payload_bytes, done))
+        else:
+            heappush(bundle.tags, (bundle.progress(now) + grains, bundle.sequence, payload_bytes, done))
         bundle.count += 1
         demand, most, contended = self._demand, self._most, False
         for link, load in bundle.loads:
@@ -245,7 +256,9 @@ class Network:
         elif bundle not in self._dirty:
             if alone:
                 bundle.rate, bundle.pace = bundle.solo, bundle.solo_pace
-                self._wake(Wakeup(self, [bundle]), -(-grains // bundle.pace) / TICKS_PER_SECOND)
+                bundle.alone_until = now + solo_s
+                bundle.wakeup = wakeup = Wakeup(self, [bundle])
+                self.env.schedule(cast(simpy.Event, wakeup), NORMAL, solo_s)
             else:
                 bundle.set_rate(bundle.solo, now)
                 self._arm([bundle])
@@ -355,7 +368,7 @@ class Network:
 
     def _completed_alone(self, bundle: Bundle) -> bool:
         """End the one transfer of a bundle that shares no contended link; False if that is not what it is."""
-        if bundle.count != 1 or bundle.finish_time() > self.env.now:
+        if bundle.count != 1 or bundle.alone_until != self.env.now:
             return False
         demand, most = self._demand, self._most
         for link, _ in bundle.loads:

@@ -71,6 +71,7 @@ class Stream(Track):
     def launch(self) -> None:
         """Begin the first operation of the first step."""
         if self.operations:
+            self.ready = self.env.now
             self._begin()
 
     def finish_in(self, delay_s: float, start: float, blame: Blame | None = None) -> None:
@@ -82,29 +83,25 @@ class Stream(Track):
 
     def finish(self, start: float, blame: Blame | None = None) -> None:
         """End the operation in hand now, and go on at once; not for use while the operation begins."""
-        self._advance(start, blame)
+        now = self.env.now
+        self.entries.append(_entry(Entry, (self.index, self.ready, start, now, blame)))
+        self.ready = now
+        self._turn()
         self._begin()
 
     @staticmethod
     def _resumed(stream: Stream) -> None:
-        stream._advance(stream.start, stream.blame)
-        stream._begin()
+        stream.finish(stream.start, stream.blame)
 
     def _begin(self) -> None:
-        self.ready = self.env.now
+        """Run operations until one takes time; those that take none leave no entry."""
         operations = self.operations
         while operations[self.index].begin(self):
-            # What takes no time leaves no entry.
-            self.index += 1
-            if self.index == len(operations):
-                self._next_step()
+            self._turn()
 
-    def _advance(self, start: float, blame: Blame | None) -> None:
-        """Enter the finished operation and turn to the next."""
-        index = self.index
-        self.entries.append(_entry(Entry, (index, self.ready, start, self.env.now, blame)))
-        self.index = index = index + 1
-        if index == len(self.operations):
+    def _turn(self) -> None:
+        self.index += 1
+        if self.index == len(self.operations):
             self._next_step()
 
     def _next_step(self) -> None:
