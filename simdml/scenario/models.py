@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from simdml.errors import InfeasibleError
 from simdml.scenario.clusters import relative
@@ -17,11 +18,12 @@ from simdml.workload.huggingface import read_huggingface
 from simdml.workload.model import Model
 
 MODEL = "model"
+MODELS_KEPT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerListSpec:
-    """A model written down layer by layer; one of the catalog's :class:`ModelSpec` in use."""
+    """A model written down layer by layer; one of the catalog's :class:`ModelSpec` in use, equal to itself alone."""
 
     name: str
     layers: tuple[Mapping[str, Any], ...]
@@ -102,13 +104,23 @@ def sequence_length(scenario: Scenario) -> int | None:
     return of_model or of_training
 
 
-def model_builder(spec: ModelSpec, options: Mapping[str, Any]) -> Callable[[int], Model]:
+@dataclass(frozen=True, slots=True)
+class ModelBuilder:
+    """Makes a model for a micro-batch of so many samples; equal builders give the very same model."""
+
+    spec: ModelSpec
+    options: tuple[tuple[str, Any], ...]
+
+    def __call__(self, samples: int) -> Model:
+        """Return the model."""
+        return _built(self, samples)
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _built(builder: ModelBuilder, samples: int) -> Model:
+    return builder.spec.build(samples=samples, **dict(builder.options))
+
+
+def model_builder(spec: ModelSpec, options: Mapping[str, Any]) -> ModelBuilder:
     """Return a function from a micro-batch's samples to the model, which remembers what it built."""
-    built: dict[int, Model] = {}
-
-    def build(samples: int) -> Model:
-        if samples not in built:
-            built[samples] = spec.build(samples=samples, **options)
-        return built[samples]
-
-    return build
+    return ModelBuilder(spec, tuple(options.items()))

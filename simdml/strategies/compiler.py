@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Final
+
+from simdml.program.mesh import Mesh
 from simdml.program.program import Program
 from simdml.strategies.hybrid import compile_hybrid
-from simdml.strategies.job import Job
+from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Training
 from simdml.strategies.parameter_server import compile_parameter_server
+from simdml.strategies.server_plan import ParameterServerPlan
+from simdml.workload.model import Model
+
+PROGRAMS_KEPT: Final = 16
 
 
 def compile_job(job: Job) -> Program:
     """Return the program of one step of ``job``.
 
+    A program is independent of devices, links and profiles, so jobs that differ in these alone share one.
+
     Raises:
         InfeasibleError: if the job's parts do not go together.
     """
+    structure = _Structure(
+        job.build,
+        job.training,
+        job.mesh,
+        job.pipeline,
+        job.data_parallel,
+        job.parameter_server,
+        len(job.cluster.gpus_of(job.cluster.node_of(0))),
+        job,
+    )
+    return replace(_compiled(structure), name=job.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Structure:
+    """All that a program depends on; ``job`` is one that has it."""
+
+    build: Callable[[int], Model]
+    training: Training
+    mesh: Mesh
+    pipeline: PipelinePlan
+    data_parallel: ReplicaPlan | None
+    parameter_server: ParameterServerPlan | None
+    gpus_per_node: int
+    job: Job = field(compare=False)
+
+
+@lru_cache(maxsize=PROGRAMS_KEPT)
+def _compiled(structure: _Structure) -> Program:
+    job = structure.job
     return compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)
