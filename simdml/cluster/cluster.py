@@ -69,6 +69,7 @@ class Layout:
         with_gpus = [group for group in self.groups if group.template.gpus]
         self._gpu_groups = with_gpus
         self._first_gpus = [group.first_gpu for group in with_gpus]
+        self._located: dict[int, tuple[NodeGroup, int, int]] = {}
         self.num_nodes = sum(group.num_nodes for group in self.groups)
         self.num_gpus = sum(group.num_gpus for group in self.groups)
 
@@ -91,10 +92,13 @@ class Layout:
         return kinds[np.searchsorted(self._first_gpus, gpus, side="right") - 1]
 
     def locate(self, gpu: int) -> tuple[NodeGroup, int, int]:
-        """Return the group, node and local index of ``gpu``."""
-        group = self.group_of_gpu(gpu)
-        nodes, local = divmod(gpu - group.first_gpu, group.template.gpus)
-        return group, group.first_node + nodes, local
+        """Return the group, node and local index of ``gpu``; remembered, as routes ask for them again and again."""
+        found = self._located.get(gpu)
+        if found is None:
+            group = self.group_of_gpu(gpu)
+            nodes, local = divmod(gpu - group.first_gpu, group.template.gpus)
+            found = self._located[gpu] = group, group.first_node + nodes, local
+        return found
 
 
 class Cluster:

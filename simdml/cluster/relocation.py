@@ -35,12 +35,12 @@ class RelativeLinks:
 
 
 class Relocation:
-    """Places of GPUs and relative links of a structured cluster."""
+    """Places of GPUs and relative links of a structured cluster; links from ``first_network_link`` on are switches'."""
 
     def __init__(self, groups: Sequence[NodeGroup], network: Network | None, first_network_link: int) -> None:
         self._groups = tuple(groups)
         self._network = network
-        self._first_network_link = first_network_link
+        self.first_network_link = first_network_link
         self._first_nodes = np.array([group.first_node for group in groups], dtype=np.int64)
         self._first_links = [group.first_link for group in groups]
         with_gpus = [number for number, group in enumerate(groups) if group.template.gpus]
@@ -70,23 +70,27 @@ class Relocation:
 
     def relative(self, links: Sequence[int], nodes: Sequence[int]) -> RelativeLinks:
         """Return ``links`` relative to ``nodes``; raises ValueError for a link that belongs to none of them."""
-        rows = [self._relative(link, nodes) for link in links]
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-        return RelativeLinks(*columns)
+        anchors: dict[int, dict[int, int]] = {}
+        rows = []
+        for link in links:
+            divisor, stride, offset = self._formula(link)
+            if divisor not in anchors:
+                anchors[divisor] = {node // divisor: anchor for anchor, node in reversed([*enumerate(nodes)])}
+            anchor = anchors[divisor].get((link - offset) // stride)
+            if anchor is None:
+                raise ValueError(f"link {link} belongs to none of the nodes {list(nodes)[:8]}")
+            rows.append((anchor, divisor, stride, offset))
+        return RelativeLinks(*np.array(rows, dtype=np.int64).reshape(-1, 4).T)
 
-    def _relative(self, link: int, nodes: Sequence[int]) -> tuple[int, int, int, int]:
-        if link >= self._first_network_link:
+    def _formula(self, link: int) -> tuple[int, int, int]:
+        """Return divisor, stride and offset of a link's id."""
+        if link >= self.first_network_link:
             assert self._network is not None
-            divisor, stride, offset = self._network.formula(link - self._first_network_link)
-            offset += self._first_network_link
-        else:
-            group = self._groups[bisect_right(self._first_links, link) - 1]
-            stride, divisor = len(group.template.links), 1
-            offset = group.first_link - group.first_node * stride + (link - group.first_link) % stride
-        for anchor, node in enumerate(nodes):
-            if offset + stride * (node // divisor) == link:
-                return anchor, divisor, stride, offset
-        raise ValueError(f"link {link} belongs to none of the nodes {list(nodes)[:8]}")
+            divisor, stride, offset = self._network.formula(link - self.first_network_link)
+            return divisor, stride, offset + self.first_network_link
+        group = self._groups[bisect_right(self._first_links, link) - 1]
+        stride = len(group.template.links)
+        return 1, stride, group.first_link - group.first_node * stride + (link - group.first_link) % stride
 
 
 def relocation_of(cluster: Cluster) -> Relocation | None:

@@ -71,6 +71,7 @@ class StructuredRouter:
         self._network = network
         self._first_network_link = first_network_link
         self._gpudirect = gpudirect
+        self._exits: dict[tuple[str, int, int], Exit] = {}
 
     def links_between(self, source: Endpoint, destination: Endpoint, rail: int | None) -> tuple[int, ...]:
         """Return the directed links from ``source`` to ``destination``; raises TopologyError."""
@@ -157,6 +158,13 @@ class StructuredRouter:
         return nic < len(template.nics) and any(template.nvlinks_between(local, g) for g in template.nics[nic].gpus)
 
     def _exit(self, endpoint: Endpoint, node: int, nic: int) -> Exit:
+        key = endpoint.kind, endpoint.index, nic
+        found = self._exits.get(key)
+        if found is None:
+            found = self._exits[key] = self._new_exit(endpoint, node, nic)
+        return found
+
+    def _new_exit(self, endpoint: Endpoint, node: int, nic: int) -> Exit:
         template, first = self._layout.group_of_node(node).template, self._offset(node)
         self._check_nic(template, node, nic)
         if endpoint.kind == "gpu":

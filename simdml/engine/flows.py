@@ -227,10 +227,11 @@ class _TableBuilder:
         be sprayed evenly over them, so a NIC is always full first. Leaving them out changes no rate, and lets ranks
         that differ only in the switches between them be of one class.
         """
-        if not self.spare:
+        if not self.spare or self.relocation is None:
             return plan
-        kind = self.cluster.links.kind
-        kept = [(link, w) for link, w in zip(plan.links, plan.weights, strict=True) if kind(link) not in self.spare]
+        kind, inside = self.cluster.links.kind, self.relocation.first_network_link
+        loads = zip(plan.links, plan.weights, strict=True)
+        kept = [(link, weight) for link, weight in loads if link < inside or kind(link) not in self.spare]
         if len(kept) == len(plan.links):
             return plan
         return replace(plan, links=tuple(link for link, _ in kept), weights=tuple(w for _, w in kept))

@@ -12,6 +12,8 @@ from simdml.scenario.schema.strategy import MeshSpec
 from simdml.strategies.data_parallel.kinds import NODES, SHARDED, Kind
 
 MESH = ("strategy", "mesh")
+MEGATRON_ORDER = ("tp", "dp", "pp")
+"""Ranks of a tensor-parallel group are neighbours, stages farthest apart (megatron/training/arguments.py)."""
 
 
 def divisors(number: int) -> list[int]:
@@ -25,7 +27,7 @@ def common_divisors(*numbers: int) -> list[int]:
 
 
 def build_mesh(mesh: MeshSpec, gpus: int, document: Document, kind: Kind, node_gpus: int) -> Mesh:
-    """Return the mesh of ``gpus`` ranks in Megatron-LM's rank order; ``tp`` and ``pp`` leave the data-parallel axes.
+    """Return the mesh of ``gpus`` ranks, by default in Megatron-LM's rank order; ``tp`` and ``pp`` leave the data-parallel axes.
 
     Raises:
         InfeasibleError: degrees that do not divide the number of GPUs, with those that do.
@@ -41,7 +43,24 @@ def build_mesh(mesh: MeshSpec, gpus: int, document: Document, kind: Kind, node_g
             place=document.place((*MESH, "dp")),
             hint=f"dp {dp}, or leave dp out, or gpus: {model * mesh.dp}",
         )
-    return Mesh((("tp", mesh.tp), *_data_axes(mesh, dp, document, kind, node_gpus), ("pp", mesh.pp)))
+    axes = {
+        "tp": (("tp", mesh.tp),),
+        "dp": _data_axes(mesh, dp, document, kind, node_gpus),
+        "pp": (("pp", mesh.pp),),
+    }
+    return Mesh(tuple(axis for name in _order(mesh, document) for axis in axes[name]))
+
+
+def _order(mesh: MeshSpec, document: Document) -> tuple[str, ...]:
+    """Return the axes as ranks vary; raises InfeasibleError unless each is there once."""
+    order = mesh.order or MEGATRON_ORDER
+    if sorted(order) != sorted(MEGATRON_ORDER):
+        raise InfeasibleError(
+            f"the order of the mesh is {listed(order)}, and it has to name tp, dp and pp once each",
+            place=document.place((*MESH, "order")),
+            hint="order: [tp, dp, pp] as Megatron-LM, or [tp, pp, dp] as Llama 3",
+        )
+    return order
 
 
 def _data_axes(mesh: MeshSpec, dp: int, document: Document, kind: Kind, node_gpus: int) -> tuple[tuple[str, int], ...]:

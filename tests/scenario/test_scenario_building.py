@@ -289,3 +289,31 @@ def test_data_parallel_combinations_that_do_not_exist(strategy, message, hint):
     assert message in str(refused.value).replace('"', "'")
     assert hint in str(refused.value)
     assert refused.value.place is not None
+
+
+def test_rank_order_is_the_one_asked_for():
+    mesh = {"tp": 2, "pp": 4}
+    scenario = {"cluster": "dgx_a100", "model": "gpt2", "training": {"global_batch": 8}, "gpus": 8}
+    default = build(load_scenario({**scenario, "strategy": {"mesh": mesh}}))
+    assert default.job.mesh.axes == (("tp", 2), ("dp", 1), ("pp", 4))
+    llama = build(load_scenario({**scenario, "strategy": {"mesh": {**mesh, "order": ["pp", "tp", "dp"]}}}))
+    assert llama.job.mesh.axes == (("pp", 4), ("tp", 2), ("dp", 1))
+    with pytest.raises(InfeasibleError, match="has to name tp, dp and pp once each"):
+        build(load_scenario({**scenario, "strategy": {"mesh": {**mesh, "order": ["tp", "pp"]}}}))
+
+
+def test_embedding_and_loss_count_as_blocks_when_asked():
+    """Llama 3 405B over 16 stages of 8 chunks: 126 layers, embedding and loss are 128 blocks."""
+    mesh = {"tp": 8, "pp": 16, "order": ["tp", "pp", "dp"]}
+    pipeline = {"schedule": "interleaved_1f1b", "chunks": 8, "microbatch": 1, "balance": "blocks_and_ends"}
+    scenario = {
+        "cluster": {"name": "llama3_roce_h100", "nodes": 16},
+        "model": "llama3_405b",
+        "training": {"global_batch": 16, "precision": "bf16"},
+        "strategy": {"mesh": mesh, "pipeline": pipeline},
+    }
+    program = build(load_scenario(scenario)).program()
+    assert [rank_class.name for rank_class in program.classes] == [f"stage {stage}" for stage in range(16)]
+    with pytest.raises(InfeasibleError, match="126 layers of llama3_405b do not divide into 128 stages"):
+        pipeline = {**pipeline, "balance": "blocks"}
+        build(load_scenario({**scenario, "strategy": {"mesh": mesh, "pipeline": pipeline}})).program()

@@ -36,8 +36,7 @@ class _Load:
         self.bytes[link] = self.bytes.get(link, 0.0) + weight
 
     def path(self, source: int, target: int, weight: float, rail: int | None = None) -> None:
-        route = self.cluster.route(gpu_endpoint(source), gpu_endpoint(target), rail)
-        for link in route.links:
+        for link in self.cluster.router.links_between(gpu_endpoint(source), gpu_endpoint(target), rail):
             self.link(link, weight)
 
     def traffic(self) -> Traffic:

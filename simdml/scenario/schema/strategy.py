@@ -21,7 +21,7 @@ ScheduleName = Annotated[str, Field(json_schema_extra=offering(SCHEDULES))]
 
 
 class MeshSpec(DocumentModel):
-    """Degrees of parallelism; rank order is Megatron-LM's, tp fastest and pp slowest."""
+    """Degrees of parallelism."""
 
     tp: Count = 1
     """Tensor-parallel degree."""
@@ -33,6 +33,8 @@ class MeshSpec(DocumentModel):
     """Ranks that FSDP shards over; all replicas by default, those of a node for hsdp."""
     dp_replicate: Count | None = None
     """Groups of FSDP shards that replicate each other; what dp_shard leaves by default."""
+    order: tuple[Literal["tp", "pp", "dp"], ...] | None = None
+    """Axes from the fastest-varying to the slowest; tp, dp, pp in Megatron-LM, tp, pp, dp for Llama 3."""
 
 
 class PipelineSpec(DocumentModel):
