@@ -27,7 +27,7 @@ def common_divisors(*numbers: int) -> list[int]:
 
 
 def build_mesh(mesh: MeshSpec, gpus: int, document: Document, kind: Kind, node_gpus: int) -> Mesh:
-    """Return the mesh of ``gpus`` ranks, by default in Megatron-LM's rank order; ``tp`` and ``pp`` leave the data-parallel axes.
+    """Return the mesh of ``gpus`` ranks, in Megatron-LM's order by default; tp and pp leave the data-parallel axes.
 
     Raises:
         InfeasibleError: degrees that do not divide the number of GPUs, with those that do.
