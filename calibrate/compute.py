@@ -9,8 +9,10 @@ Run it again with the same --out to go on after an interruption.
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
+import clocks
 import compute_cases
 import compute_kernels
 import machine
@@ -28,17 +30,29 @@ def main() -> None:
     parser = measuring.argument_parser(PROGRAM, __doc__)
     parser.add_argument("--cache", choices=("cold", "warm"), default="cold", help="flush caches before every sample")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try all algorithms, as training does")
+    parser.add_argument("--small", action="store_true", help="cases of at most half a GFLOP and 30 MB")
+    parser.add_argument("--dtypes", metavar="TYPES", help="types to measure, separated by commas; all of the device's")
+    clocks.add_argument(parser)
     arguments = parser.parse_args()
     measuring.leave_to_first_rank()
     device = measuring.choose_device(arguments.device, arguments.threads)
     torch.backends.cudnn.benchmark = arguments.cudnn_benchmark
-    cases = measuring.choose_cases(compute_cases.all_cases(device.type, quick=arguments.quick), arguments)
-    journal = measuring.open_journal(PROGRAM, arguments, device, cache=arguments.cache)
+    cases = measuring.choose_cases(_cases(device.type, arguments), arguments)
+    clock = clocks.choose(arguments, device)
+    journal = measuring.open_journal(PROGRAM, arguments, device, cache=arguments.cache, clock=arguments.clock)
     _note_kernels(journal, device)
     warm_clocks(device)
-    timer = measuring.timer_for(device, cold=arguments.cache == "cold")
+    timer = measuring.timer_for(device, cold=arguments.cache == "cold", clock=clock)
     stopping = measuring.stopping(arguments, SECONDS_PER_CASE)
     measuring.run_cases(journal, cases, lambda case: measure_case(case, device, timer, stopping), arguments)
+
+
+def _cases(device_type: str, arguments: argparse.Namespace) -> list[Case]:
+    dtypes = tuple(arguments.dtypes.split(",")) if arguments.dtypes else None
+    try:
+        return compute_cases.all_cases(device_type, quick=arguments.quick, small=arguments.small, dtypes=dtypes)
+    except ValueError as error:
+        raise SystemExit(f"--dtypes: {error}") from None
 
 
 def measure_case(case: Case, device: torch.device, timer: Timer, stopping: measuring.Stopping) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from network_shapes import CONVOLUTIONS, GATED, TRANSFORMERS
@@ -61,14 +61,24 @@ CPU = Scale(
     counts={"matmul": 150, "batched_matmul": 40, "attention": 40, "convolution": 120, "stream": 140, "optimizer": 24},
 )
 QUICK_COUNTS = {"matmul": 8, "batched_matmul": 3, "attention": 6, "convolution": 8, "stream": 24, "optimizer": 6}
-QUICK_FLOPS, QUICK_BYTES = 5e8, 3e7
+SMALL_FLOPS, SMALL_BYTES = 5e8, 3e7
 
 
-def all_cases(device_type: str, *, quick: bool = False) -> list[Case]:
-    """Return the cases of a device, families mixed, so that a run cut short has some of each."""
+def all_cases(
+    device_type: str, *, quick: bool = False, small: bool = False, dtypes: tuple[str, ...] | None = None
+) -> list[Case]:
+    """Return the cases of a device, families mixed, so that a run cut short has some of each.
+
+    ``quick`` leaves few, and only ``small`` ones, which take some milliseconds on a CPU. ``dtypes`` are the types that
+    are wanted, by default all; ValueError where the device has no such type.
+    """
     scale = GPU if device_type == "cuda" else CPU
+    if dtypes is not None:
+        if not set(dtypes) <= set(scale.dtypes):
+            raise ValueError(f"{','.join(dtypes)} are not all among {', '.join(scale.dtypes)}")
+        scale = replace(scale, dtypes=dtypes)
     counts = QUICK_COUNTS if quick else scale.counts
-    flops, size = (QUICK_FLOPS, QUICK_BYTES) if quick else (scale.flops, scale.bytes)
+    flops, size = (SMALL_FLOPS, SMALL_BYTES) if quick or small else (scale.flops, scale.bytes)
     groups = {
         "matmul": _matmuls(scale),
         "batched_matmul": _batched_matmuls(scale),
@@ -392,7 +402,7 @@ def _convolutions(scale: Scale) -> Iterator[Case]:
 
 def _streams(scale: Scale) -> Iterator[Case]:
     draw = random.Random("stream")
-    dtypes = [dtype for dtype in scale.dtypes if dtype in ("fp32", "bf16")]
+    dtypes = [dtype for dtype in scale.dtypes if dtype in ("fp32", "bf16")] or ["fp32"]
     for op in STREAMS:
         for _ in range(30):
             dtype = "fp32" if op in VOCABULARY_OPS else draw.choice(dtypes)

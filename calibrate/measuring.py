@@ -25,6 +25,7 @@ from typing import Any
 
 import machine
 import torch
+from clocks import Clock
 
 # PyTorch leaves some of its functions untyped.
 cuda: Any = torch.cuda
@@ -144,10 +145,10 @@ def synchronize(device: torch.device) -> None:
 
 
 class HostTimer:
-    """Times work with the host's clock, the device idle before and after; ``cold`` empties its caches before."""
+    """Times work with a clock of the host, the device idle before and after; ``cold`` empties its caches before."""
 
-    def __init__(self, device: torch.device, *, cold: bool = False) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, *, cold: bool = False, clock: Clock = time.perf_counter) -> None:
+        self.device, self.clock = device, clock
         self.flush = machine.cache_flush(device) if cold else None
 
     def __call__(self, work: Work) -> Sampler:
@@ -158,10 +159,10 @@ class HostTimer:
         if self.flush:
             self.flush()
         synchronize(self.device)
-        begin = time.perf_counter()
+        begin = self.clock()
         work()
         synchronize(self.device)
-        return time.perf_counter() - begin
+        return self.clock() - begin
 
 
 class EventTimer:
@@ -197,9 +198,9 @@ class EventTimer:
         return [begin.elapsed_time(end) / 1e3 for begin, end in marks]
 
 
-def timer_for(device: torch.device, *, cold: bool) -> Timer:
-    """Return the timer of kernels on ``device``: events on a GPU, the host's clock otherwise."""
-    return EventTimer(device, cold=cold) if device.type == "cuda" else HostTimer(device, cold=cold)
+def timer_for(device: torch.device, *, cold: bool, clock: Clock = time.perf_counter) -> Timer:
+    """Return the timer of kernels on ``device``: events on a GPU, the host's ``clock`` otherwise."""
+    return EventTimer(device, cold=cold) if device.type == "cuda" else HostTimer(device, cold=cold, clock=clock)
 
 
 def time_work(work: Work, timer: Timer, stopping: Stopping, warmups: int = 3) -> Reading:
@@ -231,7 +232,7 @@ class Journal:
         self.runs.append(
             {
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "command_line": sys.argv,
+                "command_line": [Path(sys.argv[0]).name, *sys.argv[1:]],
                 "clocks_before": machine.clocks(),
                 "clocks_after": None,
             }
@@ -406,6 +407,9 @@ def argument_parser(program: str, description: str | None) -> argparse.ArgumentP
     parser.add_argument("--limit", type=int, metavar="N", help="at most N cases")
     parser.add_argument("--minutes", type=float, help="start no case that would end later; run again to go on")
     parser.add_argument("--seconds-per-case", type=float, metavar="S", help="cap on repeating one case")
+    parser.add_argument(
+        "--half-width", type=float, default=HALF_WIDTH, metavar="W", help="of a steady median's interval"
+    )
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU")
     parser.add_argument("--fresh", action="store_true", help="begin the file again instead of continuing it")
     parser.add_argument("--list", action="store_true", help="print the cases and measure nothing")
@@ -437,7 +441,7 @@ def leave_to_first_rank() -> None:
 def stopping(arguments: argparse.Namespace, seconds: float, quick_seconds: float = 0.1) -> Stopping:
     """Return the caps on repeats: ``seconds`` a case, fewer with ``--quick``, or as ``--seconds-per-case`` says."""
     chosen = arguments.seconds_per_case or (quick_seconds if arguments.quick else seconds)
-    return Stopping(seconds=chosen)
+    return Stopping(seconds=chosen, half_width=arguments.half_width)
 
 
 def choose_cases(cases: Iterable[Case], arguments: argparse.Namespace) -> list[Case]:

@@ -17,12 +17,15 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import clocks
 import measuring
 import torch
 import training_models
+from clocks import Clock
 from measuring import Case, Missing, Stopping
 from torch.profiler import ProfilerActivity, profile
 
@@ -58,11 +61,11 @@ GPU_RUNS = (
     ("llama_1b", 8, 2048, "amp_bf16", ("recompute",)),
 )
 CPU_RUNS = (
-    ("gpt2", 1, 128, "fp32", ("plain", "recompute")),
-    ("resnet50", 4, 0, "fp32", ("plain",)),
+    ("resnet50", 2, 0, "fp32", ("plain",)),
+    ("llama_75m", 1, 128, "fp32", ("plain",)),
+    ("bert_base", 1, 128, "fp32", ("plain",)),
     ("vgg16", 1, 0, "fp32", ("plain",)),
-    ("bert_large", 1, 64, "fp32", ("plain",)),
-    ("gpt2_medium", 1, 64, "fp32", ("plain",)),
+    ("gpt2", 1, 128, "fp32", ("plain", "recompute")),
 )
 TINY_RUNS = (
     ("gpt2_tiny", 4, 64, "fp32", ("plain", "recompute")),
@@ -94,14 +97,17 @@ def main() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
     parser = measuring.argument_parser(PROGRAM, __doc__)
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try all algorithms")
+    parser.add_argument("--steps-alone", action="store_true", help="neither phases nor kernel times by family")
+    clocks.add_argument(parser)
     arguments = parser.parse_args()
     measuring.leave_to_first_rank()
     device = measuring.choose_device(arguments.device, arguments.threads)
     torch.backends.cudnn.benchmark = arguments.cudnn_benchmark
     cases = measuring.choose_cases(all_cases(device.type, quick=arguments.quick), arguments)
-    journal = measuring.open_journal(PROGRAM, arguments, device)
+    measure = partial(measure_case, device=device, clock=clocks.choose(arguments, device), alone=arguments.steps_alone)
+    journal = measuring.open_journal(PROGRAM, arguments, device, clock=arguments.clock)
     stopping = measuring.stopping(arguments, SECONDS_PER_CASE, quick_seconds=0.5)
-    measuring.run_cases(journal, cases, lambda case: measure_case(case, device, stopping), arguments)
+    measuring.run_cases(journal, cases, lambda case: measure(case, stopping=stopping), arguments)
 
 
 def all_cases(device_type: str, *, quick: bool = False) -> list[Case]:
@@ -127,8 +133,8 @@ def _case(model: str, batch: int, sequence: int, dtype: str, variant: str) -> Ca
 class Trainer:
     """A network, its data and its optimizer; ``step`` is one training step."""
 
-    def __init__(self, case: Case, device: torch.device) -> None:
-        self.device, dtype = device, case["dtype"]
+    def __init__(self, case: Case, device: torch.device, clock: Clock = time.perf_counter) -> None:
+        self.device, self.clock, dtype = device, clock, case["dtype"]
         torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = dtype == "tf32"
         recompute = case["variant"] == "recompute"
@@ -162,12 +168,15 @@ class Trainer:
         self.update()
 
 
-def measure_case(case: Case, device: torch.device, stopping: Stopping) -> dict[str, Any]:
-    """Return step time, phases, memory and kernel time by family of one network."""
+def measure_case(
+    case: Case, device: torch.device, stopping: Stopping, clock: Clock = time.perf_counter, *, alone: bool = False
+) -> dict[str, Any]:
+    """Return step time, memory and, unless ``alone``, phases and kernel time by family of one network."""
     _clear(device)
-    trainer = Trainer(case, device)
+    trainer = Trainer(case, device, clock)
     try:
-        return _measure_trainer(trainer, case, device, stopping)
+        measured = _measure_trainer(trainer, case, device, stopping)
+        return measured if alone else measured | {"phases_s": _phases(trainer), **_families(trainer)}
     finally:
         del trainer
         if case["variant"] == "compile":
@@ -192,18 +201,16 @@ def _measure_trainer(trainer: Trainer, case: Case, device: torch.device, stoppin
         "parameter_count": sum(parameter.numel() for parameter in trainer.parameters),
         "samples_per_s": case["batch"] / reading.seconds,
         "memory": peak,
-        "phases_s": _phases(trainer),
-        **_families(trainer),
     }
 
 
 def _steps_s(trainer: Trainer, steps: int) -> float:
     measuring.synchronize(trainer.device)
-    begin = time.perf_counter()
+    begin = trainer.clock()
     for _ in range(steps):
         trainer.step()
     measuring.synchronize(trainer.device)
-    return (time.perf_counter() - begin) / steps
+    return (trainer.clock() - begin) / steps
 
 
 def _phases(trainer: Trainer) -> dict[str, float]:
@@ -218,10 +225,10 @@ def _phases(trainer: Trainer) -> dict[str, float]:
     for _ in range(PHASE_REPEATS):
         for name, phase in phases.items():
             measuring.synchronize(trainer.device)
-            begin = time.perf_counter()
+            begin = trainer.clock()
             phase()
             measuring.synchronize(trainer.device)
-            samples[name].append(time.perf_counter() - begin)
+            samples[name].append(trainer.clock() - begin)
     return {name: statistics.median(values) for name, values in samples.items()}
 
 

@@ -28,7 +28,8 @@ class Sizes:
     positions: int
 
 
-# Radford et al. 2019 (GPT-2), arXiv 1810.04805 (BERT), and the released configurations of Llama 3.2.
+# Radford et al. 2019 (GPT-2), arXiv 1810.04805 (BERT), and the released configurations of Llama 3.2; llama_75m, for
+# CPUs, has a published one's shape in small.
 TRANSFORMERS = {
     "gpt2": Sizes(12, 768, 12, 12, 3072, 50257, 1024),
     "gpt2_medium": Sizes(24, 1024, 16, 16, 4096, 50257, 1024),
@@ -36,9 +37,11 @@ TRANSFORMERS = {
     "gpt2_xl": Sizes(48, 1600, 25, 25, 6400, 50257, 1024),
     "gpt2_tiny": Sizes(2, 128, 4, 4, 512, 1024, 128),
     "bert_large": Sizes(24, 1024, 16, 16, 4096, 30522, 512),
+    "bert_base": Sizes(12, 768, 12, 12, 3072, 30522, 512),
     "bert_tiny": Sizes(2, 128, 4, 4, 512, 1024, 128),
     "llama_1b": Sizes(16, 2048, 32, 8, 8192, 128256, 131072),
     "llama_3b": Sizes(28, 3072, 24, 8, 8192, 128256, 131072),
+    "llama_75m": Sizes(8, 768, 12, 4, 2048, 32000, 2048),
     "llama_tiny": Sizes(2, 128, 4, 2, 384, 1024, 128),
 }
 CONVNETS = ("resnet50", "vgg16", "resnet_tiny", "vgg_tiny")

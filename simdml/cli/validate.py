@@ -1,4 +1,4 @@
-"""``simdml validate``: predictions against runs."""
+"""``simdml validate``: predictions against runs on this machine."""
 
 from __future__ import annotations
 
@@ -64,6 +64,32 @@ def live(
 
         write_whole(draw, lambda part: save_live_figure(validation, part))
         _say(f"drew {draw}")
+
+
+@command.command("cpu")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads that compute.")
+@click.option("--quick", is_flag=True, help="Fewer kernels and two networks, in half a minute.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Keep readings and the profile there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def cpu(threads: int, quick: bool, out: Path | None, as_json: bool) -> None:
+    """Fit a profile to this CPU's kernels, and predict training steps of networks with it.
+
+    PyTorch is needed (pip install "simdml[calibrate]"). With --out an interrupted validation goes on where it was.
+    """
+    _need_torch()
+    from tempfile import TemporaryDirectory
+
+    from simdml.validation.cpu.study import to_dict, validate_cpu
+    from simdml.validation.cpu.table import COLUMNS, cells, summary
+
+    with TemporaryDirectory() as scratch:
+        folder = out or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        validation = validate_cpu(folder, threads=threads, quick=quick, progress=_say)
+    if as_json:
+        click.echo(json_text(to_dict(validation)), nl=False)
+    else:
+        show(table(COLUMNS, map(cells, validation.rows)), *summary(validation))
 
 
 def _jobs(hosts: int | None, rate: str | None, strategies: str | None, *, quick: bool) -> tuple[LiveJob, ...]:

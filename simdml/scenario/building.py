@@ -77,10 +77,11 @@ def build(scenario: Scenario) -> Built:
     gpus = num_gpus(scenario, cluster)
     plans = build_plans(scenario, cluster, gpus, choices)
     model = chosen_model(scenario)
-    training = _training(scenario, model, plans, choices)
+    fused_kernels = _fused_kernels(scenario.spec.training, plans, choices)
+    training = _training(scenario, model, plans, choices, fused_kernels=fused_kernels)
     servers = strategy_section(scenario, gpus).parameter_server
     priced = build_costs(scenario, cluster, gpus, servers, choices)
-    options = _model_options(scenario, model, training, plans, choices)
+    options = _model_options(scenario, model, training, plans, choices, fused_kernels=fused_kernels)
     job = Job(
         name=scenario.name,
         cluster=cluster,
@@ -105,7 +106,7 @@ def build(scenario: Scenario) -> Built:
     )
 
 
-def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choices) -> Training:
+def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choices, *, fused_kernels: bool) -> Training:
     asked = scenario.spec.training
     batch = split_batch(
         scenario,
@@ -121,7 +122,7 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         precision=asked.precision,
         optimizer=_optimizer(asked, model, choices),
         recompute=asked.recompute,
-        fused_optimizer=_fused(asked, plans, choices),
+        fused_optimizer=fused_kernels if asked.fused_optimizer is None else asked.fused_optimizer,
         gradient_bytes=ELEMENT_BYTES[asked.gradients or asked.precision],
         local_steps=plans.local_steps,
     )
@@ -134,13 +135,19 @@ def _optimizer(asked: TrainingSpec, model: ModelSpec, choices: Choices) -> Optim
     return choices.given_or(asked.optimizer, "training.optimizer", default, reason)
 
 
-def _fused(asked: TrainingSpec, plans: Plans, choices: Choices) -> bool:
+def _fused_kernels(asked: TrainingSpec, plans: Plans, choices: Choices) -> bool:
     default: Literal["fused", "eager"] = "fused" if plans.by_megatron else "eager"
     return choices.given_or(asked.kernels, "training.kernels", default, plans.system) == "fused"
 
 
 def _model_options(
-    scenario: Scenario, model: ModelSpec, training: Training, plans: Plans, choices: Choices
+    scenario: Scenario,
+    model: ModelSpec,
+    training: Training,
+    plans: Plans,
+    choices: Choices,
+    *,
+    fused_kernels: bool,
 ) -> dict[str, Any]:
     sequence = sequence_length(scenario)
     if sequence is None and model.default_sequence is not None:
@@ -154,18 +161,18 @@ def _model_options(
         "sequence": sequence,
         "element_bytes": element_bytes,
         "attention": scenario.spec.training.attention,
-        "fused_elementwise": training.fused_optimizer,
+        "fused_elementwise": fused_kernels,
         "vocab_multiple": padding,
-        "gradient_accumulation": _accumulation(training, element_bytes, plans),
+        "gradient_accumulation": _accumulation(training, element_bytes, plans, fused=fused_kernels),
     }
 
 
-def _accumulation(training: Training, element_bytes: int, plans: Plans) -> str:
+def _accumulation(training: Training, element_bytes: int, plans: Plans, *, fused: bool) -> str:
     """Return which kernels add a micro-batch's gradients to those before: none for one of the weights' own type."""
     if plans.data_parallel is not None and not find_kind(plans.data_parallel.kind).accumulates:
         return "none"
     if training.gradient_bytes > element_bytes:
-        return "fused_fp32" if training.fused_optimizer else "add_fp32"
+        return "fused_fp32" if fused else "add_fp32"
     return "add" if training.num_microbatches > training.local_steps else "none"
 
 

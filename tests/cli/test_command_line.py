@@ -28,6 +28,7 @@ FLAGS = {
     "calibrate show": ["NAME", "READINGS", "--draw", "--cluster", "--nccl", "--device"],
     "calibrate diff": ["FIRST", "SECOND"],
     "validate": [],
+    "validate cpu": ["--threads", "--quick", "--out", "--json"],
     "validate live": ["--hosts", "--rate", "--strategy", "--quick", "--json", "--draw"],
     "testbed": [],
     "testbed check": [],

@@ -21,6 +21,7 @@ from simdml.workload.optimizer import optimizer_operators
 
 CPU = torch.device("cpu")
 GPU_CASES = compute_cases.all_cases("cuda")
+OF_CPUS = {"gpt2_tiny", "bert_tiny", "llama_tiny", "bert_base", "llama_75m"}
 
 
 def as_operator(case):
@@ -138,6 +139,16 @@ def test_a_fifth_of_the_shapes_is_held_out_in_every_type_alike():
     assert all(len(flags) == 1 for flags in by_shape.values())
 
 
+def test_types_and_sizes_that_are_wanted_alone():
+    cases = compute_cases.all_cases("cpu", dtypes=("fp32",), small=True)
+    assert {case["dtype"] for case in cases} == {"fp32"}
+    assert {case["family"] for case in cases} == {"launch", *(family.value for family in Family)}
+    assert max(case["flops"] for case in cases) <= 5e8
+    assert all(c["dtype"] in ("tf32", "fp32") for c in compute_cases.all_cases("cuda", dtypes=("tf32",)))
+    with pytest.raises(ValueError, match="fp32, bf16"):
+        compute_cases.all_cases("cpu", dtypes=("fp8",))
+
+
 def test_cases_are_distinct_and_the_same_every_time():
     keys = [repr(case) for case in GPU_CASES]
     assert len(set(keys)) == len(keys)
@@ -219,7 +230,7 @@ def test_recomputation_changes_no_gradient(name):
 def test_all_networks_are_trained_plain_recomputed_and_compiled():
     cases = training.all_cases("cuda")
     plain = {c["model"] for c in cases if c["variant"] == "plain"}
-    assert plain == {*training_models.TRANSFORMERS, "resnet50", "vgg16"} - {"gpt2_tiny", "bert_tiny", "llama_tiny"}
+    assert plain == {*training_models.TRANSFORMERS, "resnet50", "vgg16"} - OF_CPUS
     assert {c["model"] for c in cases if c["variant"] == "compile"} == plain
     assert {c["model"] for c in cases if c["variant"] == "recompute"} == plain - {"resnet50", "vgg16"}
 

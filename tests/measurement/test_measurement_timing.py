@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import clocks
 import machine
 import measuring
 import pytest
@@ -236,3 +237,23 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         assert len(document["cases"]) > counts[-1]
         counts.append(len(document["cases"]))
     assert len(document["runs"]) == 2
+
+
+def arguments_of(clock):
+    return argparse.Namespace(clock=clock)
+
+
+def test_process_clock_counts_work_and_not_waiting(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    timer = measuring.HostTimer(CPU, clock=clocks.choose(arguments_of("process"), CPU))
+    (waited,) = timer(lambda: time.sleep(0.05))(1)
+    assert waited < 0.02
+    (waited,) = measuring.HostTimer(CPU, clock=clocks.choose(arguments_of("wall"), CPU))(lambda: time.sleep(0.05))(1)
+    assert waited >= 0.05
+
+
+def test_process_clock_is_refused_where_it_is_not_the_time_that_work_takes(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for device in (CPU, torch.device("cuda")):
+        with pytest.raises(SystemExit, match="--threads 1"):
+            clocks.choose(arguments_of("process"), device)

@@ -35,6 +35,8 @@ class TrainingSpec(DocumentModel):
     """Attention as separate kernels that store the scores (Megatron-LM as published), or FlashAttention."""
     kernels: Literal["fused", "eager"] | None = None
     """Megatron-LM's fused kernels, or PyTorch eager's; by default fused where the strategy has a mesh or a pipeline."""
+    fused_optimizer: bool | None = None
+    """Whether one kernel does the whole update (fused=True in torch.optim), or several; as the kernels by default."""
 
     @model_validator(mode="after")
     def _one_batch(self) -> TrainingSpec:
