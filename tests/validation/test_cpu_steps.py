@@ -84,7 +84,7 @@ def test_network_that_was_not_measured_is_named(tmp_path):
 
 
 def test_program_that_fails_is_reported_with_its_last_lines(tmp_path):
-    with pytest.raises(InfeasibleError, match="compute.py ended with") as caught:
+    with pytest.raises(InfeasibleError, match=r"compute\.py ended with") as caught:
         measure("compute", tmp_path, 1, ["--dtypes", "fp128"], lambda _: None)
     assert "fp128" in str(caught.value)
     assert "run it by itself" in (caught.value.hint or "")

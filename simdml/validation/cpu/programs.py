@@ -25,7 +25,7 @@ _EVERY_CASES: Final = 20
 def measure(program: str, folder: Path, threads: int, words: list[str], progress: Progress) -> Readings:
     """Run ``program`` of calibrate/ with one file in ``folder``, which it continues, and return its readings.
 
-    On one thread the clock is that of the process: other programs then lengthen no reading. ``progress`` gets its lines.
+    On one thread the clock is that of the process: other programs then lengthen no reading. ``progress`` gets lines.
 
     Raises:
         InfeasibleError: it failed; the message has its last lines.
