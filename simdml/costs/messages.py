@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -39,3 +41,18 @@ class MessageCost:
                 weights=(1.0,) * len(route.links),
             )
         return found
+
+    def plan_of_parts(self, ends: Sequence[tuple[Endpoint, Endpoint]]) -> TransferPlan:
+        """Return how a message loads the links whose equal parts go side by side from one endpoint each to another."""
+        if len(ends) == 1:
+            return self.plan(*ends[0])
+        plans = [self.plan(source, destination) for source, destination in ends]
+        parts = Counter(link for plan in plans for link in plan.links)
+        return TransferPlan(
+            algorithm="message in parts",
+            protocol="",
+            latency_s=max(plan.latency_s for plan in plans),
+            rate_bytes_per_s=min(plan.rate_bytes_per_s for plan in plans) * len(ends),
+            links=tuple(parts),
+            weights=tuple(count / len(ends) for count in parts.values()),
+        )

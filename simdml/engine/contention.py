@@ -31,7 +31,8 @@ def contended_links(
 ) -> frozenset[int]:
     """Return the link classes that would be over capacity if everyone who uses them did at once and at full rate.
 
-    A stream, or the members of a collective together, have one transfer under way at a time. The other links never
+    A stream, or the members of a collective together, have one transfer under way at a time, or as many as a stream has
+    lanes. The other links never
     limit anything below the rate it would have alone.
     """
     demand: dict[int, dict[object, float]] = defaultdict(dict)
@@ -43,14 +44,10 @@ def contended_links(
                     if isinstance(instruction, Collective):
                         together = classes_of(instruction, rank, table, partition)
                         if len(together) > 1:
-                            user = (instruction.group, instruction.transport, together)
+                            user = (instruction.group, instruction.kind, instruction.transport, together)
                     _, cap = table.price(instruction, rank)
                     loads = partition.weights[int(partition.flow_class[table.find(instruction, rank)])]
-                    rate = solo_rate(loads, cap, capacities)
+                    rate = solo_rate(loads, cap, capacities) * max(stream.lanes, 1)
                     for link, weight in loads.items():
                         demand[link][user] = max(demand[link].get(user, 0.0), weight * rate)
-    return frozenset(
-        link
-        for link, users in demand.items()
-        if len(users) > 1 and fsum(users.values()) > capacities[link] * (1 + SLACK)
-    )
+    return frozenset(link for link, users in demand.items() if fsum(users.values()) > capacities[link] * (1 + SLACK))

@@ -59,6 +59,11 @@ class RankExecution:
     streams: list[Stream]
     meanings: list[list[Meaning]]
 
+    def add(self, stream: Stream, meanings: list[Meaning]) -> None:
+        """Add a stream whose operations have ``meanings``."""
+        self.streams.append(stream)
+        self.meanings.append(meanings)
+
 
 @dataclass(slots=True)
 class Execution:

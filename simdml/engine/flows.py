@@ -175,7 +175,7 @@ class _TableBuilder:
             case Send():
                 who = ("send", instruction.axis, instruction.offset, classes)
             case Push() | Pull():
-                who = ("server", self.program.servers[instruction.server].node, classes)
+                who = ("servers", self.program.servers[instruction.server].nodes, classes)
             case HostCopy():
                 who = ("host", classes)
         if who not in self.members:
@@ -198,8 +198,8 @@ class _TableBuilder:
             return _Places(members, ordered, members, np.arange(len(members)), range(len(members)))
         nodes, local = self.relocation.locate(self.devices[members])
         if isinstance(instruction, Push | Pull):
-            server = np.full_like(nodes, self.program.servers[instruction.server].node)
-            nodes = np.concatenate([nodes, server], axis=1)
+            servers = np.array([self.program.servers[instruction.server].nodes], dtype=np.int64)
+            nodes = np.concatenate([nodes, servers.repeat(len(nodes), axis=0)], axis=1)
         alike_of_row, first_rows = _equal_rows(np.concatenate([local, self.relocation.likeness(nodes)], axis=1))
         return _Places(members, ordered, nodes, alike_of_row, first_rows)
 
@@ -210,15 +210,16 @@ class _TableBuilder:
             return model.plan(instruction.kind, devices, instruction.payload_bytes)
         if isinstance(instruction, Send):
             return self.costs.collectives.plan(CollectiveKind.SEND_RECV, devices, instruction.payload_bytes)
-        return self.costs.messages.plan(*self._ends(instruction, devices[0]))
+        return self.costs.messages.plan_of_parts(list(self._ends(instruction, devices[0])))
 
-    def _ends(self, instruction: HostCopy | Push | Pull, device: int) -> tuple[Endpoint, Endpoint]:
-        """Return source and destination of what goes by way of the host."""
-        near, far = host(self.cluster.node_of(device)), gpu(device)
+    def _ends(self, instruction: HostCopy | Push | Pull, device: int) -> Iterator[tuple[Endpoint, Endpoint]]:
+        """Yield source and destination of each equal part of what goes by way of the host."""
+        near = host(self.cluster.node_of(device))
         if isinstance(instruction, HostCopy):
-            return (far, near) if instruction.to_host else (near, far)
-        far = host(self.program.servers[instruction.server].node)
-        return (near, far) if isinstance(instruction, Push) else (far, near)
+            yield (gpu(device), near) if instruction.to_host else (near, gpu(device))
+            return
+        for node in self.program.servers[instruction.server].nodes:
+            yield (near, host(node)) if isinstance(instruction, Push) else (host(node), near)
 
     def _limiting(self, plan: TransferPlan) -> TransferPlan:
         """Return ``plan`` without links that can never limit it.

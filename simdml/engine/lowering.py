@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 from simdml.cluster.cluster import Cluster
@@ -19,6 +20,7 @@ from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.flows import COMMUNICATION, Communication, flow_table
 from simdml.engine.folding import Partition, fold
+from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Bundle, Flow, Network, transfer_s
 from simdml.engine.stream import Host, Operation, Stream
 from simdml.program.instructions import (
@@ -109,9 +111,9 @@ class _Stretch:
 
 
 class _Known:
-    """Operations of one stream by instruction: equal instructions are one operation, but for pushes and pulls.
+    """Operations of one stream by instruction: equal instructions are one operation.
 
-    Those count how often each of them was run.
+    Not so pushes, pulls and what is done in some steps alone, which count how often each of them was run.
     """
 
     def __init__(self) -> None:
@@ -124,7 +126,7 @@ class _Known:
 
     def keep(self, instruction: Instruction, operation: tuple[Operation, Meaning]) -> tuple[Operation, Meaning]:
         """Remember ``operation`` and return it."""
-        if not isinstance(instruction, Push | Pull):
+        if not isinstance(instruction, Push | Pull) and not isinstance(operation[0], ops.Every):
             self.by_identity[id(instruction)] = operation
             self.by_value[instruction] = operation
         return operation
@@ -150,7 +152,7 @@ class _Builder:
         self.delay = ops.VaryingDelay if conditions.jitter_cv else ops.Delay
         self.coarsened = coarsened
         self.bundles: dict[tuple[int, float], Bundle] = {}
-        self.rendezvous: dict[tuple[str, str, tuple[int, ...]], ops.Rendezvous] = {}
+        self.rendezvous: dict[tuple[str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
         self.timed: dict[tuple[int, str, float], _Timed] = {}
         self.meanings: dict[tuple[int, ...], Meaning] = {}
@@ -166,17 +168,22 @@ class _Builder:
         rank_program = self.program.classes[program_class]
         host = Host(self.conditions.jitter(rank))
         events: dict[str, ops.Event] = defaultdict(ops.Event)
-        streams, meanings = [], []
+        execution = RankExecution(rank, program_class, [], [])
         for stream_program in rank_program.streams:
-            stream = Stream(self.execution.env, stream_program.name, rank, host)
             known = _Known()
             lowered = self._stream(stream_program.beforehand, rank, events, known)
-            stream.repeats_from = len(lowered)
+            repeats_from = len(lowered)
             lowered += self._stream(stream_program.instructions, rank, events, known)
-            stream.operations = [operation for operation, _ in lowered]
-            streams.append(stream)
-            meanings.append([meaning for _, meaning in lowered])
-        return RankExecution(rank, program_class, streams, meanings)
+            operations, meanings = [operation for operation, _ in lowered], [meaning for _, meaning in lowered]
+            name, env = stream_program.name, self.execution.env
+            add = partial(execution.add, meanings=meanings)
+            if stream_program.lanes:
+                add(TaskQueue(env, name, rank, host, operations, stream_program.lanes, add).first)
+            else:
+                stream = Stream(env, name, rank, host)
+                stream.operations, stream.repeats_from = operations, repeats_from
+                add(stream)
+        return execution
 
     def _stream(
         self,
@@ -318,7 +325,8 @@ class _Builder:
                 account = instruction.group
                 classes = classes_of(instruction, rank, self.table, self.partition)
                 meeting = self.rendezvous.setdefault(
-                    (instruction.group, instruction.transport, classes), ops.Rendezvous(network, len(classes))
+                    (instruction.group, instruction.kind, instruction.transport, instruction.tag, classes),
+                    ops.Rendezvous(network, len(classes)),
                 )
                 operation: Operation = ops.Collective(meeting, bundle, payload, latency)
             case Send():
@@ -339,13 +347,16 @@ class _Builder:
                 operation = exchange.Pull(
                     network, shard, instruction.key, bundle, payload, latency=latency, behind=instruction.behind
                 )
+        if isinstance(instruction, HostCopy | Push | Pull) and instruction.every > 1:
+            first = isinstance(instruction, Pull) and instruction.behind > 0
+            operation = ops.Every(operation, instruction.every, first=first)
         return operation, Meaning(instruction.label, Kind.COMMUNICATION, account, payload_bytes=payload)
 
     def _push(self, instruction: Push, bundle: Bundle, latency: float) -> Operation:
-        work = self.program.servers[instruction.server].work
-        shard = self.execution.shards[instruction.server]
+        program, shard = self.program.servers[instruction.server], self.execution.shards[instruction.server]
         shard.hold(instruction.key, instruction.payload_bytes)
-        per_byte = instruction.payload_bytes / self.costs.server.bytes_per_s
+        work = program.work
+        per_byte = instruction.payload_bytes / len(program.nodes) / self.costs.server.bytes_per_s
         return exchange.Push(
             self.execution.network,
             shard,

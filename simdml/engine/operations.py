@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from simdml.engine.clock import quantize
 from simdml.engine.network import Bundle, Network
-from simdml.engine.stream import Stream
+from simdml.engine.stream import Operation, Stream
 from simdml.engine.track import Blame, blame_on
 
 
@@ -106,6 +107,23 @@ class Copy:
         return False
 
 
+class Every:
+    """Does another operation in every ``period``-th step, the first or the last of a period, and else nothing."""
+
+    __slots__ = ("number", "operation", "period")
+
+    def __init__(self, operation: Operation, period: int, *, first: bool) -> None:
+        self.operation = operation
+        self.period = period
+        self.number = period if first else 1
+
+    def begin(self, stream: Stream) -> bool:
+        """Begin it if it is its turn."""
+        turn = self.number % self.period == 0
+        self.number += 1
+        return not turn or self.operation.begin(stream)
+
+
 class Channel:
     """Messages from one rank to another, received in the order they were sent."""
 
@@ -170,6 +188,13 @@ class Receive:
         return self.channel.receive(stream)
 
 
+class Waiter(Protocol):
+    """A stream, or what waits in its place."""
+
+    def finish(self, start: float, blame: Blame | None = None) -> None:
+        """Go on: what was waited for has happened."""
+
+
 class Event:
     """How often an event of one rank was recorded, and who waits for the next time."""
 
@@ -178,7 +203,7 @@ class Event:
     def __init__(self) -> None:
         self.count = 0
         self.blame: Blame | None = None
-        self.waiting: list[tuple[Stream, int]] = []
+        self.waiting: list[tuple[Waiter, int]] = []
 
 
 class Record:

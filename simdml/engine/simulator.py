@@ -316,7 +316,7 @@ def _deadlock(execution: Execution) -> str:
     waiting = []
     for rank in execution.ranks:
         for stream, meanings in zip(rank.streams, rank.meanings, strict=True):
-            if meanings:
+            if meanings and stream.index < len(meanings):
                 waiting.append(f"rank {rank.rank} {stream.name}: {meanings[stream.index].label}")
     shown = "; ".join(waiting[:6]) + (f"; and {len(waiting) - 6} more" if len(waiting) > 6 else "")
     return f"the step can never end: every stream waits ({shown})"

@@ -12,6 +12,7 @@ from typing import Any
 
 from simdml.engine import operations as ops
 from simdml.engine.execution import Execution
+from simdml.engine.lanes import Lane
 from simdml.engine.network import Bundle, Departure, Wakeup
 from simdml.engine.stream import Stream
 
@@ -21,11 +22,11 @@ class _OpaqueError(Exception):
 
 
 def snapshot(execution: Execution) -> Hashable | None:
-    """Return the state now; None where parameter servers take part, whose queues are not compared."""
-    if execution.shards:
+    """Return the state now; None where parameter servers or lanes take part, whose queues are not compared."""
+    streams = [stream for rank in execution.ranks for stream in rank.streams]
+    if execution.shards or any(isinstance(stream, Lane) for stream in streams):
         return None
     now = execution.env.now
-    streams = [stream for rank in execution.ranks for stream in rank.streams]
     number = {id(stream): index for index, stream in enumerate(streams)}
     try:
         return (

@@ -49,6 +49,7 @@ class Collective:
     """Take part in a collective of ``payload_bytes`` over the communicator of ``group``.
 
     ``transport`` names a cost model other than the job's default (``"peer_copies"`` for sums made of plain copies).
+    Members meet in the order of their collectives, or by ``tag`` where that order is not fixed.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Collective:
     group: str
     payload_bytes: float
     transport: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +83,31 @@ class Recv:
 
 @dataclass(frozen=True, slots=True)
 class HostCopy:
-    """Copy between a device and the memory of its node; ``to_host`` gives the direction."""
+    """Copy between a device and the memory of its node, in every ``every``-th step; ``to_host`` gives the direction."""
 
     label: str
     payload_bytes: float
     to_host: bool
+    every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Send a gradient of ``payload_bytes`` for ``key`` to parameter server ``server``."""
+    """Send a gradient of ``payload_bytes`` for ``key`` to parameter server ``server``, in every ``every``-th step."""
 
     label: str
     server: int
     key: str
     payload_bytes: float
+    every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
     """Fetch ``key`` from parameter server ``server`` when its consistency rule allows.
 
-    ``behind`` is 1 where a step pulls before it pushes, so that pushes are one fewer than pulls.
+    ``behind`` is 1 where a step pulls before it pushes, so that pushes are one fewer than pulls. Of every ``every``
+    steps the last pulls, the first if ``behind``.
     """
 
     label: str
@@ -110,6 +115,7 @@ class Pull:
     key: str
     payload_bytes: float
     behind: int = 0
+    every: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,11 +35,14 @@ class Stream:
     """Instructions executed strictly in order, as a CUDA stream does; one step's worth.
 
     ``beforehand`` is executed once, before the first step: what puts work in flight that steps hand on to each other.
+    With ``lanes`` they are tasks instead, each a wait and what follows it, listed by urgency: up to so many run side by
+    side, and the most urgent of those that are ready is begun first.
     """
 
     name: str
     instructions: tuple[Instruction, ...]
     beforehand: tuple[Instruction, ...] = ()
+    lanes: int = 0
 
     @property
     def once(self) -> Stream:
@@ -116,7 +119,8 @@ class Program:
                 yield from ("    once: " + line for line in _listing(stream.once.written_out()))
                 yield from ("    " + line for line in _listing(stream.written_out()))
         for server in self.servers:
-            yield f"server {server.name} on node {server.node}"
+            where = f"node {server.nodes[0]}" if len(server.nodes) == 1 else f"each of nodes {server.nodes}"
+            yield f"server {server.name} on {where}"
 
 
 def _listing(instructions: Iterable[Instruction]) -> Iterator[str]:

@@ -66,13 +66,14 @@ class ServerWork:
 
 @dataclass(frozen=True, slots=True)
 class ServerShard:
-    """A parameter-server shard on the host of ``node``.
+    """A parameter-server shard on the host of its node, or equal shards, one on each of ``nodes``.
 
-    ``threads`` work side by side; with ``key_lock`` a key belongs to one of them, so no two work on it at once.
+    Equal shards get equal parts of every message. ``threads`` work side by side; with ``key_lock`` a key belongs to one
+    of them, so no two work on it at once.
     """
 
     name: str
-    node: int
+    nodes: tuple[int, ...]
     consistency: Consistency
     work: ServerWork = ServerWork()
     threads: int = 1

@@ -38,7 +38,7 @@ def link_loads(execution: Execution, step_time_s: float) -> list[LinkLoad]:
                     continue
                 counted.add((flow, communication))
                 for link, weight in partition.weights[flow].items():
-                    carried[link] += times * weight * communication.payload_bytes
+                    carried[link] += times * weight * communication.payload_bytes / getattr(communication, "every", 1)
     links = execution.cluster.links
     loads = []
     for index, nbytes in carried.items():

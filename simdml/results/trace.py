@@ -88,7 +88,8 @@ def _arguments(span: Span) -> dict[str, Any]:
 def _process_name(result: Result, rank: int) -> str:
     execution = result.recording.execution
     if rank < 0:
-        return f"{execution.program.servers[-1 - rank].name} (node {execution.program.servers[-1 - rank].node})"
+        server = execution.program.servers[-1 - rank]
+        return f"{server.name} (node {', '.join(map(str, server.nodes))})"
     for breakdown in result.breakdowns:
         if breakdown.representative == rank:
             number = f", {breakdown.num_ranks} ranks" if breakdown.num_ranks > 1 else ""

@@ -25,7 +25,7 @@ from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located, written
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
-from simdml.strategies.parameter_server import HOST_COPIES, PEER_COPIES
+from simdml.strategies.parameter_server.aggregation import HOST_COPIES, HOST_PARTS, PEER_COPIES
 
 PROFILE, COMMUNICATION = "profile", "communication"
 
@@ -81,7 +81,11 @@ def build_costs(
         precision=precision,
         host_launch_s=next(iter(profiles.values())).host_launch_s,
         server=ServerCost(asked.server_rate, asked.server_per_message),
-        transports={PEER_COPIES: PeerCopies(cluster), HOST_COPIES: HostCopies(cluster)},
+        transports={
+            PEER_COPIES: PeerCopies(cluster),
+            HOST_COPIES: HostCopies(cluster, sum_bytes_per_s=asked.server_rate * asked.host_threads),
+            HOST_PARTS: HostCopies(cluster, parts=True),
+        },
     )
     return Priced(costs, profiles, library)
 

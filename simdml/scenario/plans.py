@@ -13,7 +13,6 @@ from simdml.scenario.data_parallel import data_parallel_plan, kind_of
 from simdml.scenario.degrees import build_mesh
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
-from simdml.scenario.presets import PRESETS
 from simdml.scenario.schedules import chosen_schedule
 from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
@@ -27,8 +26,9 @@ from simdml.scenario.schema.strategy import (
 from simdml.scenario.servers import build_servers, note_preset, with_preset
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.job import PipelinePlan, ReplicaPlan
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
+from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
-from simdml.strategies.server_plan import ParameterServerPlan
 
 STRATEGY = "strategy"
 PYTORCH = "PyTorch"
@@ -86,7 +86,7 @@ def strategy_section(scenario: Scenario, gpus: int) -> StrategySpec:
         UnknownNameError: no such short name.
     """
     section = scenario.spec.strategy
-    if isinstance(section, str) and section in PRESETS:
+    if isinstance(section, str) and section in SYSTEMS:
         section = StrategySpec(parameter_server=ParameterServerSpec(preset=section))
     if not isinstance(section, str):
         return with_preset(scenario, section)
@@ -106,7 +106,9 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
     note_preset(scenario, choices)
     if section.parameter_server is not None:
         servers = build_servers(scenario, section.parameter_server, cluster, gpus, choices)
-        return Plans(Mesh((("dp", gpus),)), parameter_server=servers)
+        ways = section.parameter_server.model_parallel
+        mesh = Mesh((("pp", ways), ("dp", gpus // ways)) if ways > 1 else (("dp", gpus),))
+        return Plans(mesh, PipelinePlan("gpipe", balance="flops"), parameter_server=servers)
     if section.layer_placement is not None:
         return _layer_placement(scenario, section, gpus, choices)
     asked = section.mesh or MeshSpec(pp=1 if section.pipeline is None else gpus)

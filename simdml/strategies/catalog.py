@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
 from simdml.strategies.strategy import Strategy
 
@@ -41,3 +42,4 @@ def _all() -> Iterator[Strategy]:
     for schedule in SCHEDULES.values():
         yield Strategy(schedule.name, schedule.system, schedule.meaning)
     yield SERVERS
+    yield from (system.strategy for system in SYSTEMS.values())

@@ -11,8 +11,8 @@ from simdml.program.mesh import Mesh
 from simdml.program.program import Program
 from simdml.strategies.hybrid import compile_hybrid
 from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Training
-from simdml.strategies.parameter_server import compile_parameter_server
-from simdml.strategies.server_plan import ParameterServerPlan
+from simdml.strategies.parameter_server import compiling
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.workload.model import Model
 
 PROGRAMS_KEPT: Final = 16
@@ -34,6 +34,7 @@ def compile_job(job: Job) -> Program:
         job.data_parallel,
         job.parameter_server,
         len(job.cluster.gpus_of(job.cluster.node_of(0))),
+        compiling.shard_nodes(job),
         job,
     )
     return replace(_compiled(structure), name=job.name)
@@ -50,10 +51,11 @@ class _Structure:
     data_parallel: ReplicaPlan | None
     parameter_server: ParameterServerPlan | None
     gpus_per_node: int
+    shard_nodes: tuple[tuple[int, ...], ...]
     job: Job = field(compare=False)
 
 
 @lru_cache(maxsize=PROGRAMS_KEPT)
 def _compiled(structure: _Structure) -> Program:
     job = structure.job
-    return compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)
+    return compiling.compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)

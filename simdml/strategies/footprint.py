@@ -61,11 +61,12 @@ def _device(
     for stage in mine:
         before = stages[stage - 1][-1].output_bytes if stage else 0.0
         kept.append(microbatch_activation_bytes(stages[stage], before, tp, recomputed=recomputed))
+    servers = job.parameter_server
     working = max(recomputation_working_set(stages[stage], tp) for stage in mine) if recomputed else 0.0
     tensors = {
         "parameters": replica.parameters * pipeline.weight_versions(device),
         "gradients": replica.gradients,
-        "optimizer": replica.optimizer,
+        "optimizer": replica.optimizer if servers is None or servers.workers_update else 0.0,
         "activations": peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working,
         "buckets": replica.buffers,
     }

@@ -9,8 +9,8 @@ from typing import Final, Literal, Protocol
 
 from simdml.cluster.cluster import Cluster
 from simdml.program.mesh import Mesh
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.schedules.schedule import Schedule
-from simdml.strategies.server_plan import ParameterServerPlan
 from simdml.workload.model import Model
 
 Recompute = Literal["none", "full"]
@@ -145,6 +145,7 @@ class Job:
         servers = self.parameter_server
         if servers is None or not servers.backup_workers:
             return self.global_batch
-        gpus = len(self.cluster.gpus_of(self.cluster.node_of(0))) if servers.local_aggregation else 1
+        alone = servers.local_aggregation == "none"
+        gpus = 1 if alone else len(self.cluster.gpus_of(self.cluster.node_of(0)))
         dropped = servers.backup_workers * min(gpus, self.num_replicas)
         return self.training.samples_per_replica * (self.num_replicas - dropped)

@@ -126,7 +126,7 @@ def test_preset_is_a_system_whose_settings_can_be_changed():
     cluster = {"name": "p2_8xlarge", "nodes": 2}
     section = {"preset": "tensorflow_distributed_replicated", "servers": 2, "server_rate": "5 GB/s"}
     made = built(IMAGES, cluster=cluster, strategy={"parameter_server": section})
-    plan = ParameterServerPlan((0, 1), placement="round_robin", local_aggregation=True, overlap=False)
+    plan = ParameterServerPlan((0, 1), placement="round_robin", local_aggregation="device", overlap=False)
     assert made.job.parameter_server == plan
     assert (made.costs.server.bytes_per_s, made.costs.server.per_message_s) == (5e9, 50e-6)
     taken = {choice.path.removeprefix("strategy.parameter_server."): choice.value for choice in defaults(made)}

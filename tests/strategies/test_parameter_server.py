@@ -8,8 +8,8 @@ from simdml.engine.simulator import simulate
 from simdml.results.accounting import Meanings, account
 from simdml.results.critical_path import critical_path
 from simdml.strategies.compiler import compile_job
-from simdml.strategies.parameter_server import place
-from simdml.strategies.server_plan import ParameterServerPlan
+from simdml.strategies.parameter_server.placement import place
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 FAST = ServerCost(bytes_per_s=1e30)
 MODEL_BYTES = 4.0 * 2**20

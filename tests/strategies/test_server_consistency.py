@@ -6,7 +6,7 @@ from fakes import StarCluster, costs, job, layer, model
 from simdml.costs.model import ServerCost
 from simdml.engine.simulator import simulate
 from simdml.strategies.compiler import compile_job
-from simdml.strategies.server_plan import ParameterServerPlan
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 SLOW_FIRST = 3.0
 SLOW_SERVER = ServerCost(bytes_per_s=2.0**25, per_message_s=0.001)

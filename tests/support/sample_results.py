@@ -54,7 +54,8 @@ def parameter_server(*, synchronous=True, workers=4, servers=2) -> Result:
     plan = ParameterServerPlan(
         tuple(range(workers, workers + servers)),
         consistency="bsp" if synchronous else "asynchronous",
-        placement="sharded",
+        placement="mxnet_hash",
+        big_array=1,
     )
     the_job = job(cluster, toy, (("dp", workers),), parameter_server=plan)
     return result(the_job, server=ServerCost(bytes_per_s=2.0**25), steps=3 if synchronous else 12)

@@ -2,7 +2,7 @@
 
 ``PeerCopies`` sums on the GPUs themselves: every member copies its part straight to the one that sums it, the summing
 spread evenly over the members (tf_cnn_benchmarks' copy with device selection). ``HostCopies`` goes through the memory
-of the members' node: a broadcast is one host-to-device copy for every member.
+of the members' node: one copy between the host and every member.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.endpoint import gpu, host
@@ -53,26 +54,38 @@ class PeerCopies:
 
 @dataclass(frozen=True, slots=True)
 class HostCopies:
-    """Broadcasts from the memory of the node the members share; ``per_copy_s`` is the cost of starting one copy."""
+    """Sums in, and broadcasts from, the memory of the node the members share.
+
+    ``per_copy_s`` is the cost of starting one copy. The host sums when all copies are there, reading every one and
+    writing the sum at ``sum_bytes_per_s`` (apache/mxnet, src/kvstore/comm.h, CommCPU). With ``parts`` a member copies
+    1/n of the payload alone, and the host has nothing to sum: the other half of a reduce-scatter or an all-gather on
+    the devices.
+    """
 
     cluster: Cluster
     per_copy_s: float = 10e-6
+    sum_bytes_per_s: float = inf
+    parts: bool = False
 
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
-        """Return a broadcast from the host to every member.
+        """Return a reduce to the host, or a broadcast from it to every member.
 
         Raises:
             InfeasibleError: for other kinds, or members of several nodes.
         """
-        del payload_bytes
         nodes = {self.cluster.node_of(member) for member in members}
-        if kind is not CollectiveKind.BROADCAST or len(nodes) != 1:
-            raise InfeasibleError("copies from the host are modelled for broadcasts within one node")
+        reduces = kind is CollectiveKind.REDUCE
+        if not (reduces or kind is CollectiveKind.BROADCAST) or len(nodes) != 1:
+            raise InfeasibleError("copies by way of the host are modelled for reduce and broadcast within one node")
+        near = host(next(iter(nodes)))
+        weight = 1 / len(members) if self.parts else 1.0
         loads: dict[int, float] = defaultdict(float)
         latency = 0.0
         for member in members:
-            route = self.cluster.route(host(next(iter(nodes))), gpu(member))
+            route = self.cluster.route(*((gpu(member), near) if reduces else (near, gpu(member))))
             latency = max(latency, route.latency_s)
             for link in route.links:
-                loads[link] += 1.0
+                loads[link] += weight
+        if reduces and not self.parts:
+            latency += (len(members) + 1) * payload_bytes / self.sum_bytes_per_s
         return _plan(self.cluster, "host copies", latency + self.per_copy_s * len(members), loads)

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, CountOrZero, DocumentModel
-from simdml.scenario.presets import PRESETS
 from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
 
-STRATEGY_NAMES = (*KINDS, *SCHEDULES, "layer_placement", "parameter_server", *PRESETS)
+STRATEGY_NAMES = (*KINDS, *SCHEDULES, "layer_placement", "parameter_server", *SYSTEMS)
 StrategyName = Annotated[str, Field(json_schema_extra=offering(STRATEGY_NAMES))]
 ScheduleName = Annotated[str, Field(json_schema_extra=offering(SCHEDULES))]
 

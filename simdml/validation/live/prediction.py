@@ -26,7 +26,7 @@ from simdml.program.program import Program
 from simdml.program.servers import ServerWork
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.job import DataParallelPlan, Job, PipelinePlan, Training
-from simdml.strategies.server_plan import ConsistencyName, ParameterServerPlan
+from simdml.strategies.parameter_server.plan import ConsistencyName, ParameterServerPlan
 from simdml.validation.live.buckets import with_buckets
 from simdml.validation.live.calibration import MachineFit
 from simdml.validation.live.hosts import burst_bytes

@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch.distributed import rpc
 
-from simdml.strategies.parameter_server import place
+from simdml.strategies.parameter_server.placement import place
 from simdml.validation.live.jobs import LiveJob
 from simdml.validation.live.launcher import Rank
 from simdml.validation.live.workers.emulated import emulated_model
