@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import Final
 
 from simdml.results.plain import MEMORY_PARTS
@@ -22,7 +23,7 @@ def subject(result: Result) -> str:
 
 def headline(result: Result) -> list[tuple[str, str]]:
     """Return name and value of the numbers asked for first."""
-    rows = [("step time", format_time(result.step_time_s))]
+    rows = [("step time", format_time(result.step_time_s) + interval(result))]
     rows.append(("throughput", f"{format_count(_rounded(result.samples_per_s))} {result.sample_unit}/s"))
     if result.tokens_per_s is not None:
         rows.append(("in tokens", f"{format_count(_rounded(result.tokens_per_s))} tokens/s"))
@@ -32,6 +33,15 @@ def headline(result: Result) -> list[tuple[str, str]]:
         rows.append(("with recomputation", recomputed))
     rows.append(("MFU", share(result.mfu)))
     return rows
+
+
+def interval(result: Result) -> str:
+    """Return how well the mean step time is known, nothing where it is exact."""
+    if result.half_width_s is None:
+        return ""
+    if not isfinite(result.half_width_s):
+        return " (too few steps to say how sure)"
+    return f" ± {share(result.half_width_s / result.step_time_s)} (95 %)" if result.half_width_s else ""
 
 
 def share(fraction: float) -> str:

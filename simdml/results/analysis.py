@@ -45,6 +45,7 @@ def analyse(
         version=__version__,
         num_gpus=num_gpus,
         step_time_s=step_time,
+        half_width_s=None if recording.estimate is None else recording.estimate.half_width,
         samples_per_step=samples,
         sample_unit=model.sample_unit,
         samples_per_s=samples / step_time,

@@ -29,6 +29,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "name": result.name,
         "num_gpus": result.num_gpus,
         "step_time_s": result.step_time_s,
+        "half_width_s": _finite(result.half_width_s),
         "samples_per_step": result.samples_per_step,
         "sample_unit": result.sample_unit,
         "samples_per_s": result.samples_per_s,
@@ -54,6 +55,10 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "inputs": plain(result.inputs),
         "notes": list(result.notes),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
 
 
 def plain(value: Any) -> Any:

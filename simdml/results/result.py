@@ -33,14 +33,16 @@ class Result:
 
     Rates are for the whole job. ``model_flops_per_s_per_gpu`` counts forward and backward of matmuls, convolutions and
     attention; ``hardware_flops_per_s_per_gpu`` adds recomputation; ``mfu`` is the former over the device's dense peak
-    in the training precision. ``breakdowns[0]`` is the class whose rank ends the step. ``periodic`` says that further
-    steps would repeat the last exactly.
+    in the training precision. ``half_width_s`` is that of the 95 % confidence interval of the step time where runs are
+    stochastic or asynchronous, infinite if too short to tell, else None. ``breakdowns[0]`` is the class whose rank ends
+    the step. ``periodic`` says that further steps would repeat those that were simulated exactly.
     """
 
     name: str
     version: str
     num_gpus: int
     step_time_s: float
+    half_width_s: float | None
     samples_per_step: int
     sample_unit: str
     samples_per_s: float

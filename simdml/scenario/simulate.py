@@ -10,6 +10,7 @@ from simdml.engine.simulator import simulate as simulate_program
 from simdml.results.analysis import analyse
 from simdml.results.result import Result
 from simdml.scenario.building import build
+from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY
@@ -30,6 +31,8 @@ def simulate(scenario: Scenario) -> Result:
             program,
             built.job.cluster,
             built.costs,
+            build_conditions(scenario, built.job.cluster),
+            half_width=scenario.spec.simulate.half_width,
             steps=scenario.spec.simulate.steps,
             folded=scenario.spec.simulate.fold,
         )

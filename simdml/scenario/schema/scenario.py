@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from simdml.documents.quantities import Count, CountOrZero, DocumentModel
+from simdml.documents.quantities import Count, CountOrZero, DocumentModel, Percent
 from simdml.resources import available
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
+from simdml.scenario.schema.faults import FaultSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.strategy import StrategyName, StrategySpec
@@ -26,7 +27,9 @@ class SimulateSpec(DocumentModel):
     """How the simulation runs."""
 
     steps: Annotated[int, Field(ge=2, le=10_000)] | None = None
-    """Steps simulated, of which the last is reported; by default until they repeat, or 24 of each if asynchronous."""
+    """Steps simulated, of which the last is reported; by default until they repeat, or their mean is known."""
+    half_width: Percent = 0.01
+    """How well the mean step of a run with jitter or asynchronous workers is known in the end, at 95 % confidence."""
     seed: CountOrZero = 0
     """Seed of everything random."""
     fold: bool = True
@@ -52,6 +55,8 @@ class ScenarioSpec(DocumentModel):
     """Measured costs of the device; its default profile by default."""
     communication: Literal["nccl", "gloo"] | CommunicationSpec = CommunicationSpec()
     """The collective library."""
+    faults: tuple[FaultSpec, ...] = ()
+    """What is slower than it should be, or varies; nothing by default."""
     simulate: SimulateSpec = SimulateSpec()
     """How the simulation runs."""
     vary: Vary | None = None

@@ -1,0 +1,76 @@
+"""The ``faults`` section into the conditions of a run."""
+
+from __future__ import annotations
+
+import re
+
+from simdml.cluster.cluster import Cluster
+from simdml.engine.conditions import Conditions
+from simdml.errors import DocumentError, Place
+from simdml.scenario.loading import Scenario
+from simdml.scenario.schema.faults import JitterSpec, SlowSpec
+
+FAULTS = "faults"
+_NAMED = re.compile(r"(?:node (?P<node>\d+))?(?: ?(?P<kind>gpu|nic) (?P<index>\d+))?")
+
+
+def build_conditions(scenario: Scenario, cluster: Cluster) -> Conditions:
+    """Return what the scenario's faults do to ``cluster``; factors of one GPU or NIC multiply.
+
+    Raises:
+        DocumentError: a GPU, node or NIC that the cluster does not have, or jitter said twice.
+    """
+    gpus: dict[int, float] = {}
+    links: dict[int, float] = {}
+    cv = 0.0
+    for index, fault in enumerate(scenario.spec.faults):
+        if isinstance(fault, JitterSpec):
+            if cv:
+                place = scenario.document.place((FAULTS, index))
+                raise DocumentError("jitter is given twice", place=place, hint="keep one of the two")
+            cv = fault.cv
+        else:
+            _slow(fault, cluster, scenario.document.place((FAULTS, index, "slow")), gpus, links)
+    capacity = cluster.links.capacity_bytes_per_s
+    left = {link: float(capacity[link]) / factor for link, factor in links.items()}
+    return Conditions(gpus, left, cv, scenario.spec.simulate.seed)
+
+
+def _slow(
+    fault: SlowSpec, cluster: Cluster, place: Place | None, gpus: dict[int, float], links: dict[int, float]
+) -> None:
+    named = _NAMED.fullmatch(fault.slow.strip())
+    if named is None or not fault.slow.strip():
+        raise DocumentError(
+            f"{fault.slow!r} names no GPU, node or NIC",
+            place=place,
+            hint='write "gpu 17", "node 3", "node 3 gpu 5" or "node 3 nic 2"',
+        )
+    node = None if named["node"] is None else _below(int(named["node"]), cluster.num_nodes, "node", place)
+    if named["kind"] == "nic":
+        if node is None:
+            raise DocumentError("a NIC needs its node", place=place, hint=f'write "node 0 nic {named["index"]}"')
+        nic = _below(int(named["index"]), len(cluster.template(node).nics), f"NIC on node {node}", place)
+        for link in cluster.nic_links(node, nic):
+            links[link] = links.get(link, 1.0) * fault.by
+        return
+    for gpu in _gpus(cluster, node, named["index"], place):
+        gpus[gpu] = gpus.get(gpu, 1.0) * fault.by
+
+
+def _gpus(cluster: Cluster, node: int | None, index: str | None, place: Place | None) -> list[int]:
+    if node is None:
+        return [_below(int(index or 0), cluster.num_gpus, "GPU", place)]
+    here = cluster.gpus_of(node)
+    if index is not None:
+        return [here[_below(int(index), len(here), f"GPU on node {node}", place)]]
+    if not here:
+        raise DocumentError(f"node {node} has no GPU that could be slow", place=place)
+    return list(here)
+
+
+def _below(number: int, count: int, what: str, place: Place | None) -> int:
+    if number >= count:
+        hint = f"they are numbered from 0 to {count - 1}" if count else None
+        raise DocumentError(f"there is no {what} {number}: there are {count}", place=place, hint=hint)
+    return number
