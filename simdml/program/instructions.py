@@ -22,6 +22,8 @@ class CollectiveKind(StrEnum):
     BROADCAST = "broadcast"
     REDUCE = "reduce"
     ALL_TO_ALL = "all_to_all"
+    SCATTER = "scatter"
+    GATHER = "gather"
     SEND_RECV = "send_recv"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from simdml.calibration.profile import Profile
@@ -15,6 +15,7 @@ from simdml.scenario.batches import split_batch
 from simdml.scenario.choices import Choice, Choices
 from simdml.scenario.clusters import build_cluster, num_gpus, worker_nodes
 from simdml.scenario.costs import Priced, build_costs
+from simdml.scenario.data_parallel import launch_scale, with_clock
 from simdml.scenario.degrees import common_divisors
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import chosen_model, model_builder, sequence_length
@@ -89,7 +90,7 @@ def build(scenario: Scenario) -> Built:
         training=training,
         mesh=plans.mesh,
         pipeline=plans.pipeline,
-        data_parallel=plans.data_parallel,
+        data_parallel=with_clock(plans.data_parallel, priced),
         parameter_server=plans.parameter_server,
     )
     with located(scenario.document, "training", "sequence"):
@@ -98,7 +99,7 @@ def build(scenario: Scenario) -> Built:
     return Built(
         scenario=scenario,
         job=job,
-        costs=priced.costs,
+        costs=replace(priced.costs, host_launch_s=priced.costs.host_launch_s * launch_scale(plans.data_parallel, gpus)),
         profile=priced.profile,
         choices=tuple(choices.made),
         inputs=_inputs(scenario, job, priced),

@@ -15,6 +15,8 @@ from simdml.costs.collectives.gloo import GlooCost
 from simdml.costs.collectives.nccl import NcclCost
 from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
 from simdml.costs.collectives.plan import CollectiveCost
+from simdml.costs.collectives.rooted import HierarchicalCopies, RootCopies
+from simdml.costs.collectives.simple import IdealRing
 from simdml.costs.compute import RooflineCost
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
@@ -25,9 +27,14 @@ from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located, written
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
+from simdml.strategies.data_parallel.mirrored import HIERARCHICAL_COPIES
+from simdml.strategies.data_parallel.multiworker import GRPC_RING
+from simdml.strategies.data_parallel.one_process import ROOT_COPIES
 from simdml.strategies.parameter_server.aggregation import HOST_COPIES, HOST_PARTS, PEER_COPIES
 
 PROFILE, COMMUNICATION = "profile", "communication"
+GRPC_STEP_S, GRPC_BYTES_PER_S = 2e-4, 1.25e9
+"""A step of TensorFlow's ring and its fastest connection: estimates (a call takes 0.1 to 0.5 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,21 @@ def build_costs(
         precision=precision,
         host_launch_s=next(iter(profiles.values())).host_launch_s,
         server=ServerCost(asked.server_rate, asked.server_per_message),
-        transports={
-            PEER_COPIES: PeerCopies(cluster),
-            HOST_COPIES: HostCopies(cluster, sum_bytes_per_s=asked.server_rate * asked.host_threads),
-            HOST_PARTS: HostCopies(cluster, parts=True),
-        },
+        transports=_transports(cluster, asked),
     )
     return Priced(costs, profiles, library)
+
+
+def _transports(cluster: Cluster, servers: ParameterServerSpec) -> dict[str, CollectiveCost]:
+    """Return the cost models that instructions may name beside the job's library."""
+    return {
+        PEER_COPIES: PeerCopies(cluster),
+        HOST_COPIES: HostCopies(cluster, sum_bytes_per_s=servers.server_rate * servers.host_threads),
+        HOST_PARTS: HostCopies(cluster, parts=True),
+        ROOT_COPIES: RootCopies(cluster),
+        HIERARCHICAL_COPIES: HierarchicalCopies(cluster),
+        GRPC_RING: IdealRing(cluster, GRPC_STEP_S, GRPC_BYTES_PER_S),
+    }
 
 
 def _profile(scenario: Scenario, device: str, choices: Choices) -> Profile:

@@ -8,10 +8,14 @@ from typing import Any
 from simdml.errors import InfeasibleError
 from simdml.program.mesh import Mesh
 from simdml.scenario.choices import Choices
+from simdml.scenario.costs import Priced
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.data_parallel import DataParallelSpec
+from simdml.strategies.data_parallel.fusion import KernelClock
+from simdml.strategies.data_parallel.horovod import HorovodPlan
 from simdml.strategies.data_parallel.kinds import KINDS, Kind, find_kind, option_name
+from simdml.strategies.data_parallel.one_process import DataParallelModulePlan
 from simdml.strategies.job import DataParallelPlan, ReplicaPlan, num_replicas
 
 PATH = ("strategy", "data_parallel")
@@ -62,9 +66,23 @@ def _given(scenario: Scenario, section: DataParallelSpec | None, kind: Kind) -> 
 
 
 def _by_field(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options under the names of the plan's fields; quantities are whole bytes there."""
+    """Return the options under the names of the plan's fields; sizes are whole bytes there."""
     named = {option_name(field.name): field.name for field in fields(kind.plan)}
-    return {named[name]: int(value) if named[name].endswith("_bytes") else value for name, value in given.items()}
+    return {named[name]: int(value) if "bytes" in named[name] else value for name, value in given.items()}
+
+
+def with_clock(plan: ReplicaPlan | None, priced: Priced) -> ReplicaPlan | None:
+    """Return ``plan`` with what kernels take on the job's first device, where a strategy decides by that."""
+    if not isinstance(plan, HorovodPlan):
+        return plan
+    costs = priced.costs
+    compute = next(iter(costs.compute.values()))
+    return plan.timed(KernelClock(lambda operator: compute.seconds(operator, costs.precision), costs.host_launch_s))
+
+
+def launch_scale(plan: ReplicaPlan | None, gpus: int) -> int:
+    """Return how many GPUs the thread that launches kernels launches them for."""
+    return gpus if isinstance(plan, DataParallelModulePlan) else 1
 
 
 def _ddp(plan: DataParallelPlan, given: dict[str, Any], system: str, choices: Choices) -> DataParallelPlan:

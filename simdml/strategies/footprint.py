@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from simdml.calibration.profile import MemoryCoefficients
 from simdml.costs.memory import MemoryEstimate, microbatch_activation_bytes, recomputation_working_set
 from simdml.errors import DoesNotFitError
-from simdml.strategies.data_parallel.kinds import make_replica
+from simdml.strategies.data_parallel.kinds import make_replica, replica_roles
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import Pipeline
 from simdml.strategies.schedules import Action
@@ -22,7 +22,11 @@ def footprint(job: Job, coefficients: MemoryCoefficients) -> list[MemoryEstimate
     model = job.build(job.training.microbatch)
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
-    return [_device(job, stages, pipeline, device, coefficients) for device in range(pipeline.depth)]
+    return [
+        _device(job, stages, pipeline, (device, role), coefficients)
+        for role in range(len(replica_roles(job)))
+        for device in range(pipeline.depth)
+    ]
 
 
 def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
@@ -50,13 +54,14 @@ def _device(
     job: Job,
     stages: tuple[tuple[Block, ...], ...],
     pipeline: Pipeline,
-    device: int,
+    place: tuple[int, int],
     coefficients: MemoryCoefficients,
 ) -> MemoryEstimate:
-    training, tp = job.training, job.mesh.size("tp")
+    """Return the peak of the rank at ``place``: its pipeline coordinate and its role."""
+    (device, role), training, tp = place, job.training, job.mesh.size("tp")
     recomputed = training.recompute == "full"
     mine = pipeline.stages_on(device)
-    replica = make_replica(job, [StageCode(stages[stage], tp, training.recompute) for stage in mine]).memory()
+    replica = make_replica(job, [StageCode(stages[stage], tp, training.recompute) for stage in mine], role).memory()
     kept = []
     for stage in mine:
         before = stages[stage - 1][-1].output_bytes if stage else 0.0
@@ -75,7 +80,7 @@ def _device(
     overhead += (coefficients.allocator_factor - 1) * sum(tensors.values())
     gpu = job.cluster.device(device * job.mesh.strides.get("pp", 0))
     return MemoryEstimate(
-        rank_class=f"stage {device}" if pipeline.depth > 1 else "every rank",
+        rank_class=replica_roles(job)[role] or (f"stage {device}" if pipeline.depth > 1 else "every rank"),
         **{name: float(nbytes) for name, nbytes in tensors.items()},
         overhead=overhead,
         capacity=gpu.memory_bytes,

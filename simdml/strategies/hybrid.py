@@ -22,7 +22,7 @@ from simdml.program.instructions import (
 from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
 from simdml.strategies import tensor_parallel
-from simdml.strategies.data_parallel.kinds import make_replica, replica_groups
+from simdml.strategies.data_parallel.kinds import make_replica, replica_groups, replica_roles
 from simdml.strategies.data_parallel.replica import Replica
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
@@ -44,13 +44,20 @@ def compile_hybrid(job: Job) -> Program:
     tensor_parallel.check_divisible(model, job.mesh.size("tp"))
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
-    classes = tuple(_StageProgram(job, model, stages, pipeline, device).build() for device in range(pipeline.depth))
+    roles = replica_roles(job)
+    classes = tuple(
+        _StageProgram(job, model, stages, pipeline, device, role).build()
+        for role in range(len(roles))
+        for device in range(pipeline.depth)
+    )
     groups = [Group("tp", ("tp",)), *replica_groups(job), *pipeline.groups()]
     return Program(
         name=job.name,
         mesh=job.mesh,
         classes=classes,
-        class_of_rank=tuple(job.mesh.coordinate(rank, "pp") for rank in range(job.mesh.num_ranks)),
+        class_of_rank=tuple(
+            min(rank, len(roles) - 1) + job.mesh.coordinate(rank, "pp") for rank in range(job.mesh.num_ranks)
+        ),
         groups=tuple(group for group in groups if any(job.mesh.size(axis) > 1 for axis in group.axes)),
     )
 
@@ -74,6 +81,7 @@ class _StageProgram:
     stages: tuple[tuple[Block, ...], ...]
     pipeline: Pipeline
     device: int
+    role: int
     code: list[StageCode] = field(init=False)
     replica: Replica = field(init=False)
     sends: dict[str, list[Instruction]] = field(default_factory=dict)
@@ -83,7 +91,7 @@ class _StageProgram:
         tp, recompute = self.job.mesh.size("tp"), self.job.training.recompute
         stages = self.pipeline.stages_on(self.device)
         self.code = [StageCode(self.stages[stage], tp, recompute) for stage in stages]
-        self.replica = make_replica(self.job, self.code)
+        self.replica = make_replica(self.job, self.code, self.role)
 
     def build(self) -> RankProgram:
         """Return the rank program, empty streams left out."""
@@ -93,7 +101,8 @@ class _StageProgram:
         streams = [Stream("compute", compute, beforehand)]
         for name, sent in sorted(self.sends.items(), reverse=True):
             streams.append(Stream(name, tuple(sent), tuple(sent_before.get(name, ()))))
-        return RankProgram(f"stage {self.device}", (*streams, *self.replica.streams()))
+        name = replica_roles(self.job)[self.role] or f"stage {self.device}"
+        return RankProgram(name, (*streams, *self.replica.streams()))
 
     def _beforehand(self) -> Iterator[Instruction]:
         for action in self.pipeline.beforehand[self.device]:

@@ -14,6 +14,7 @@ from simdml.costs.collectives.placement import Group, Placement
 from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
 from simdml.costs.collectives.point_to_point import all_to_all, one_send
 from simdml.costs.collectives.traffic import Traffic, collective_traffic
+from simdml.errors import InfeasibleError
 
 _SENDS = (CollectiveKind.SEND_RECV, CollectiveKind.ALL_TO_ALL)
 
@@ -49,8 +50,11 @@ class NcclCost:
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
         """Return the plan of ``kind`` over the GPUs ``members`` (see :class:`.plan.CollectiveCost`).
 
-        Groups of one and empty payloads cost nothing. Raises TopologyError where there is no way between members.
+        Groups of one and empty payloads cost nothing. Raises TopologyError where there is no way between members, and
+        InfeasibleError for scatter and gather, which NCCL has no algorithm for.
         """
+        if kind in (CollectiveKind.SCATTER, CollectiveKind.GATHER):
+            raise InfeasibleError(f"NCCL has no {kind} of its own", hint="copies from or to the root do the same")
         key = tuple(members)
         if len(key) < 2 or payload_bytes <= 0.0:
             return NOTHING

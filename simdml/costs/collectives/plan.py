@@ -40,9 +40,9 @@ class CollectiveCost(Protocol):
         """Return the plan of ``kind`` over the GPUs ``members`` (global ids, rank order).
 
         ``payload_bytes`` is nccl-tests' size S: the buffer for all-reduce, broadcast, reduce and send-receive; the
-        whole gathered buffer (per-rank bytes times ranks) for all-gather, reduce-scatter and all-to-all, the last
-        being what one rank sends to all ranks, itself included. ``SEND_RECV`` takes ``(source, destination)``;
-        the first member is the root of broadcast and reduce.
+        whole gathered buffer (per-rank bytes times ranks) for all-gather, reduce-scatter, scatter, gather and
+        all-to-all, the last being what one rank sends to all ranks, itself included. ``SEND_RECV`` takes
+        ``(source, destination)``; the first member is the root of broadcast, reduce, scatter and gather.
         """
         ...
 

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from simdml.documents.quantities import Bytes, Count, CountOrZero, DocumentModel
+from simdml.documents.quantities import Bytes, Count, CountOrZero, DocumentModel, SecondsOrZero
 from simdml.scenario.schema.names import offering
 from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.data_parallel.mirrored import CrossDeviceOps
+from simdml.strategies.data_parallel.multiworker import Implementation
 from simdml.strategies.job import CommHook
 
 KindName = Annotated[str, Field(json_schema_extra=offering(KINDS))]
@@ -43,6 +45,20 @@ class DataParallelSpec(DocumentModel):
     """local_sgd: optimizer steps between two averages of the parameters; 4 by default."""
     post_local_gradient_allreduce: bool | None = None
     """local_sgd: whether gradients are averaged within a node in every step; yes by default."""
+    cycle_time: SecondsOrZero | None = None
+    """horovod: HOROVOD_CYCLE_TIME; 1 ms by default."""
+    fusion_threshold: Bytes | None = None
+    """horovod: HOROVOD_FUSION_THRESHOLD; 128 MiB by default."""
+    compression: Literal["none", "fp16"] | None = None
+    """horovod: hvd.Compression; none by default."""
+    cross_device_ops: CrossDeviceOps | None = None
+    """mirrored: NcclAllReduce (the default), HierarchicalCopyAllReduce or ReductionToOneDevice."""
+    num_packs: Count | None = None
+    """mirrored: pieces that the concatenated gradients are cut into; 1 by default."""
+    implementation: Implementation | None = None
+    """multiworker_mirrored: NCCL (what AUTO is on GPUs), or the runtime's ring over gRPC."""
+    bytes_per_pack: Bytes | None = None
+    """multiworker_mirrored: gradients summed together; all by default."""
     wrap: Literal["block", "every_block", "model"] | None = None
     """What FSDP gathers together: a block (the rest with the root), a block or either end, or the model."""
     sharding: Literal["full_shard", "shard_grad_op"] | None = None

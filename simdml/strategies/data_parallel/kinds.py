@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from simdml.errors import InfeasibleError, UnknownNameError
 from simdml.program.mesh import Group
-from simdml.strategies.data_parallel import ddp, distributed_optimizer, fsdp1, fsdp2, local_sgd, zero, zero3
+from simdml.strategies.data_parallel import (
+    ddp,
+    distributed_optimizer,
+    fsdp1,
+    fsdp2,
+    horovod,
+    local_sgd,
+    mirrored,
+    multiworker,
+    one_process,
+    zero,
+    zero3,
+)
 from simdml.strategies.data_parallel.replica import Replica
 from simdml.strategies.job import DATA_AXES, DataParallelPlan, Job, ReplicaPlan, num_replicas
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.strategy import Strategy
 
-
-class MakeReplica(Protocol):
-    """Makes the rank that holds ``code``, as ``plan`` has it."""
-
-    def __call__(self, job: Job, code: Sequence[StageCode], plan: Any) -> Replica:
-        """Return the rank."""
-
+MakeReplica = Callable[..., Replica]
+"""Makes the rank of a job that holds some code, as a plan has it; the last argument is its role if a kind has any."""
 
 PYTORCH: Final = "PyTorch"
 MEGATRON: Final = "Megatron-LM"
+TENSORFLOW: Final = "TensorFlow"
 DP: Final = ("dp",)
 NODES: Final = (local_sgd.NODE_AXIS, "dp")
 SHARDED: Final = ("dp_shard", "dp_replicate")
@@ -37,7 +45,8 @@ class Kind:
     ``axes`` are the mesh axes its replicas lie on; ``combines`` the degrees of model parallelism it goes with, and
     ``instead`` what to use where it does not. ``framework`` is whose defaults hold for the rest of the job; empty for
     PyTorch's alone and Megatron-LM's with a mesh. ``accumulates`` says that the model's own kernels add gradients of
-    micro-batches; otherwise the strategy does. ``groups`` are those beside the ones along each data-parallel axis.
+    micro-batches; otherwise the strategy does. ``groups`` are those beside the ones along each data-parallel axis;
+    ``roles`` names the first rank and the others where they do different things.
     """
 
     strategy: Strategy
@@ -49,11 +58,16 @@ class Kind:
     framework: str = ""
     accumulates: bool = True
     groups: tuple[Group, ...] = ()
+    roles: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, object]:
         """The options of the strategy with their defaults; units at the end of a name left out."""
-        return {option_name(field.name): getattr(self.plan, field.name) for field in fields(self.plan)}
+        return {
+            option_name(field.name): getattr(self.plan, field.name)
+            for field in fields(self.plan)
+            if field.metadata.get("option", True)
+        }
 
 
 def option_name(field_name: str) -> str:
@@ -87,6 +101,33 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(fsdp1.STRATEGY, fsdp1.Fsdp1Plan(), fsdp1.Fsdp1Replica, SHARDED, ("tp",), "fsdp2", PYTORCH, False),
         Kind(fsdp2.STRATEGY, fsdp2.Fsdp2Plan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
+        Kind(horovod.STRATEGY, horovod.HorovodPlan(), horovod.HorovodReplica, DP, (), framework=PYTORCH),
+        Kind(
+            one_process.STRATEGY,
+            one_process.DataParallelModulePlan(),
+            one_process.DataParallelReplica,
+            DP,
+            (),
+            framework=PYTORCH,
+            roles=one_process.ROLES,
+        ),
+        Kind(
+            mirrored.STRATEGY,
+            mirrored.MirroredPlan(),
+            mirrored.MirroredReplica,
+            DP,
+            (),
+            framework=TENSORFLOW,
+            roles=mirrored.ROLES,
+        ),
+        Kind(
+            multiworker.STRATEGY,
+            multiworker.MultiWorkerMirroredPlan(),
+            multiworker.MultiWorkerReplica,
+            DP,
+            (),
+            framework=TENSORFLOW,
+        ),
         Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
     )
 }
@@ -109,7 +150,14 @@ def replica_groups(job: Job) -> list[Group]:
     return [*(Group(axis, (axis,)) for axis in DATA_AXES), *own]
 
 
-def make_replica(job: Job, code: Sequence[StageCode]) -> Replica:
+def replica_roles(job: Job) -> tuple[str, ...]:
+    """Return the roles that ranks of one pipeline coordinate have: none in particular, or the first and the others."""
+    if job.data_parallel is None or num_replicas(job.mesh) == 1:
+        return ("",)
+    return find_kind(job.data_parallel.kind).roles or ("",)
+
+
+def make_replica(job: Job, code: Sequence[StageCode], role: int = 0) -> Replica:
     """Return the rank that holds ``code``, as the job's plan has it.
 
     Raises:
@@ -126,7 +174,7 @@ def make_replica(job: Job, code: Sequence[StageCode]) -> Replica:
                 f"{plan.kind} does not combine with {axis}: {kind.strategy.system} has no such mode",
                 hint=f"leave {axis} out, or use kind: {kind.instead}",
             )
-    return kind.replica(job, code, plan)
+    return kind.replica(job, code, plan, role) if kind.roles else kind.replica(job, code, plan)
 
 
 def _refuse_unflushed(job: Job, kind: Kind) -> None:
