@@ -24,17 +24,20 @@ def entry(name: str) -> str:
         UnknownNameError: with the nearest names.
     """
     term = next((each for each in TERMS if _fold(name) in map(_fold, (each.name, *each.aliases))), None)
-    if term is not None and not term.is_strategy:
+    exact = term is not None and name.casefold() in {each.casefold() for each in (term.name, *term.aliases)}
+    if term is not None and exact and not term.is_strategy:
         return text_of(term)
     # Strategies need numpy; terms of the glossary are explained without.
     from simdml.cli.explain_strategy import strategy_lines
     from simdml.strategies.catalog import strategies
 
     known = strategies()
-    names = {_fold(each) for each in ((name,) if term is None else (term.name, *term.aliases))}
-    strategy = next((each for each in known.values() if _fold(each.name) in names), None)
+    names = {name.casefold()} if term is not None and not term.is_strategy else {_fold(name)}
+    if term is not None and term.is_strategy:
+        names |= {_fold(each) for each in (term.name, *term.aliases)}
+    strategy = next((each for each in known.values() if names & {each.name, _fold(each.name)}), None)
     if strategy is not None:
-        return "\n".join(strategy_lines(strategy, term))
+        return "\n".join(strategy_lines(strategy, term if term is not None and term.is_strategy else None))
     if term is not None:
         return text_of(term)
     words = [*known, *(alias for each in TERMS for alias in (each.name, *each.aliases))]
@@ -57,7 +60,7 @@ def command(term: tuple[str, ...]) -> None:
 def _all_names() -> list[str]:
     from simdml.strategies.catalog import strategies
 
-    taken = {_fold(alias) for each in TERMS for alias in (each.name, *each.aliases)}
+    taken = {_fold(alias) for each in TERMS if each.is_strategy for alias in (each.name, *each.aliases)}
     others = (name for name in strategies() if _fold(name) not in taken)
     return sorted((*(each.name for each in TERMS), *others), key=str.casefold)
 

@@ -12,6 +12,7 @@ from simdml.cluster.cluster import Cluster
 from simdml.costs.collectives.fits import default_fit
 from simdml.costs.collectives.nccl import NcclCost
 from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
+from simdml.errors import InfeasibleError
 
 PLAIN = CommunicationFit(UNCORRECTED, UNCORRECTED)
 AR, AG, RS = CollectiveKind.ALL_REDUCE, CollectiveKind.ALL_GATHER, CollectiveKind.REDUCE_SCATTER
@@ -191,8 +192,18 @@ def test_a_slower_fit_multiplies_every_time() -> None:
         assert NcclCost(cluster, fit.slower(1.3)).plan(AR, range(8), size).time_s(size) == pytest.approx(1.3 * once)
 
 
+ROOTED_COPIES = (CollectiveKind.SCATTER, CollectiveKind.GATHER)
+
+
+@pytest.mark.parametrize("kind", ROOTED_COPIES)
+def test_nccl_has_no_scatter_and_no_gather(kind):
+    cluster = make_cluster("a100_sxm_80gb")
+    with pytest.raises(InfeasibleError, match="of its own"):
+        NcclCost(cluster, default_fit(cluster)).plan(kind, range(8), MIB)
+
+
 @given(
-    kind=st.sampled_from(list(CollectiveKind)),
+    kind=st.sampled_from([kind for kind in CollectiveKind if kind not in ROOTED_COPIES]),
     members=st.lists(st.integers(0, 31), min_size=2, max_size=12, unique=True),
     size=st.floats(1.0, 1e10),
 )

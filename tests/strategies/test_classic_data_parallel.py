@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fakes import StarCluster, costs, job, layer, model, work
+from fakes import StarCluster, costs, job, layer, work
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -221,9 +221,7 @@ def test_while_a_message_waits_for_the_device_all_later_ones_gather():
 )
 def test_every_gradient_goes_once_in_order_and_no_message_is_too_large(events, cycle_s, threshold):
     submitted = sorted(when for when, _, _ in events)
-    gradients = [
-        Submission(size, when, when + late) for when, (_, late, size) in zip(submitted, events, strict=True)
-    ]
+    gradients = [Submission(size, when, when + late) for when, (_, late, size) in zip(submitted, events, strict=True)]
     messages = fuse(gradients, cycle_s, threshold)
     assert [index for message in messages for index in message.parameters] == list(range(len(gradients)))
     assert all(m.payload_bytes <= threshold or len(m.parameters) == 1 for m in messages)
