@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from simdml.cli.glossary import communication, parallelism, parameter_servers, pipelines, results
+from simdml.cli.glossary import communication, model_parallel, parallelism, parameter_servers, pipelines, results
 from simdml.cli.glossary.term import Term
 from simdml.errors import UnknownNameError, nearest_names, quoted
 
@@ -13,6 +13,7 @@ TERMS: tuple[Term, ...] = (
     *communication.TERMS,
     *parallelism.TERMS,
     *pipelines.TERMS,
+    *model_parallel.TERMS,
     *parameter_servers.TERMS,
 )
 

@@ -116,6 +116,7 @@ _DEVICES = (
             nvlink=(4, 20.0), source=NEUSIGHT),
     _device("p100_pcie", 60, {"fp64": 4.7, "fp32": 9.3, "fp16": 18.7}, (16, 732), (56, 4), 250, pcie=3,
             source=NEUSIGHT),
+    _device("p40", 61, {"fp32": 11.76}, (24, 346), (30, 3), 250, pcie=3),
     _device("v100_sxm2_16gb", 70, _V100, (16, 900), (80, 6), 300, pcie=3, nvlink=_NVLINK2, source=NEUSIGHT),
     _device("v100_sxm2_32gb", 70, _V100, (32, 900), (80, 6), 300, pcie=3, nvlink=_NVLINK2, source=NEUSIGHT),
     _device("v100_sxm3_32gb", 70, _V100, (32, 900), (80, 6), 350, pcie=3, nvlink=_NVLINK2, source=NEUSIGHT),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
@@ -24,6 +24,7 @@ from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Bundle, Flow, Network, transfer_s
 from simdml.engine.stream import Host, Operation, Stream
 from simdml.program.instructions import (
+    Beside,
     Collective,
     Compute,
     HostCopy,
@@ -152,11 +153,11 @@ class _Builder:
         self.delay = ops.VaryingDelay if conditions.jitter_cv else ops.Delay
         self.coarsened = coarsened
         self.bundles: dict[tuple[int, float], Bundle] = {}
-        self.rendezvous: dict[tuple[str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
+        self.rendezvous: dict[tuple[str, str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
         self.timed: dict[tuple[int, str, float], _Timed] = {}
         self.meanings: dict[tuple[int, ...], Meaning] = {}
-        self.certain: dict[tuple[Collective | Routine, int], _Timed | None] = {}
+        self.certain: dict[tuple[Collective | Beside | Routine, int], _Timed | None] = {}
         self.classes = self.partition.rank_class
         self.contended: frozenset[int] = frozenset()
         if coarsened:
@@ -170,12 +171,10 @@ class _Builder:
         events: dict[str, ops.Event] = defaultdict(ops.Event)
         execution = RankExecution(rank, program_class, [], [])
         for stream_program in rank_program.streams:
-            known = _Known()
-            lowered = self._stream(stream_program.beforehand, rank, events, known)
-            repeats_from = len(lowered)
-            lowered += self._stream(stream_program.instructions, rank, events, known)
-            operations, meanings = [operation for operation, _ in lowered], [meaning for _, meaning in lowered]
             name, env = stream_program.name, self.execution.env
+            once, beside_once = self._merged(stream_program.beforehand, rank, name)
+            step, beside = self._merged(stream_program.instructions, rank, name)
+            operations, meanings, repeats_from = self._lowered(once, step, rank, name, events)
             add = partial(execution.add, meanings=meanings)
             if stream_program.lanes:
                 add(TaskQueue(env, name, rank, host, operations, stream_program.lanes, add).first)
@@ -183,19 +182,41 @@ class _Builder:
                 stream = Stream(env, name, rank, host)
                 stream.operations, stream.repeats_from = operations, repeats_from
                 add(stream)
+            if beside:
+                stream = Stream(env, _beside(name), rank, host)
+                stream.operations, meanings, stream.repeats_from = self._lowered(
+                    beside_once, beside, rank, stream.name, events
+                )
+                execution.add(stream, meanings=meanings)
         return execution
+
+    def _lowered(
+        self,
+        once: list[Instruction],
+        step: list[Instruction],
+        rank: int,
+        stream: str,
+        events: dict[str, ops.Event],
+    ) -> tuple[list[Operation], list[Meaning], int]:
+        """Return operations, their meanings, and from which of them a step repeats."""
+        known = _Known()
+        lowered = self._stream(once, rank, stream, events, known)
+        repeats_from = len(lowered)
+        lowered += self._stream(step, rank, stream, events, known)
+        return [operation for operation, _ in lowered], [meaning for _, meaning in lowered], repeats_from
 
     def _stream(
         self,
-        instructions: tuple[Instruction, ...],
+        instructions: Iterable[Instruction],
         rank: int,
+        stream: str,
         events: dict[str, ops.Event],
         known: _Known,
     ) -> list[tuple[Operation, Meaning]]:
         lowered: list[tuple[Operation, Meaning]] = []
         clock = 0.0
         stretch: _Stretch | None = None
-        for instruction in self._merged(instructions, rank):
+        for instruction in instructions:
             timed = self._certain(instruction, rank)
             if timed is not None:
                 stretch = stretch or _Stretch()
@@ -208,7 +229,7 @@ class _Builder:
             if timed is None:
                 operation = known.find(instruction)
                 if operation is None:
-                    operation = known.keep(instruction, self._operation(instruction, rank, events))
+                    operation = known.keep(instruction, self._operation(instruction, rank, stream, events))
                 lowered.append(operation)
         if stretch:
             lowered.append(self._delay(stretch))
@@ -222,31 +243,54 @@ class _Builder:
             meaning = self.meanings[parts] = stretch.meaning()
         return self.delay(stretch.duration, stretch.launched), meaning
 
-    def _merged(self, instructions: tuple[Instruction, ...], rank: int) -> Iterator[Instruction]:
-        """Yield instructions with every routine written out that does not become one delay."""
+    def _merged(
+        self, instructions: Iterable[Instruction], rank: int, stream: str
+    ) -> tuple[list[Instruction], list[Instruction]]:
+        """Return instructions with all written out that do not become one delay, and those of the stream beside."""
+        main: list[Instruction] = []
+        beside: list[Instruction] = []
+        begin, end = Record(f"{_beside(stream)} begins"), Wait(f"{_beside(stream)} ended")
         for instruction in instructions:
-            if isinstance(instruction, Routine) and self._certain(instruction, rank) is None:
-                yield from instruction.instructions
+            if not isinstance(instruction, Routine | Beside) or self._certain(instruction, rank) is not None:
+                main.append(instruction)
+            elif isinstance(instruction, Routine):
+                inner, inner_beside = self._merged(instruction.instructions, rank, stream)
+                main += inner
+                beside += inner_beside
             else:
-                yield instruction
+                main += (begin, *instruction.kernels, end)
+                beside += (Wait(begin.event), instruction.collective, Record(end.event))
+        return main, beside
 
     def _certain(self, instruction: Instruction, rank: int) -> _Timed | None:
         """Return what ``instruction`` takes if nothing outside its stream can interfere with it."""
         if isinstance(instruction, Compute):
             return self._kernels(instruction, rank)
-        if not self.coarsened or not isinstance(instruction, Collective | Routine):
+        if not self.coarsened or not isinstance(instruction, Collective | Beside | Routine):
             return None
         key = (instruction, rank)
         if key not in self.certain:
             if isinstance(instruction, Routine):
-                self.certain[key] = self._routine(instruction, rank)
+                self.certain[key] = self._row(instruction.instructions, rank)
+            elif isinstance(instruction, Beside):
+                self.certain[key] = self._pair(instruction, rank)
             else:
                 self.certain[key] = self._private_collective(instruction, rank)
         return self.certain[key]
 
-    def _routine(self, routine: Routine, rank: int) -> _Timed | None:
+    def _pair(self, beside: Beside, rank: int) -> _Timed | None:
+        """Return what kernels and a collective beside them take: the longer of the two."""
+        kernels, collective = self._row(beside.kernels, rank), self._certain(beside.collective, rank)
+        if kernels is None or collective is None or collective.seconds <= kernels.seconds:
+            return None if collective is None else kernels
+        exposed = replace(collective.meaning.segments[0], seconds=collective.seconds - kernels.seconds)
+        segments = (*kernels.meaning.segments, exposed)
+        return replace(kernels, meaning=Meaning(exposed.label, Kind.BUSY, "", segments), seconds=collective.seconds)
+
+    def _row(self, instructions: Iterable[Instruction], rank: int) -> _Timed | None:
+        """Return what instructions one after the other take."""
         stretch, clock = _Stretch(launched=-inf), 0.0
-        for instruction in routine.instructions:
+        for instruction in instructions:
             timed = self._certain(instruction, rank)
             if timed is None:
                 return None
@@ -297,7 +341,7 @@ class _Builder:
         return latency, found
 
     def _operation(
-        self, instruction: Instruction, rank: int, events: dict[str, ops.Event]
+        self, instruction: Instruction, rank: int, stream: str, events: dict[str, ops.Event]
     ) -> tuple[Operation, Meaning]:
         match instruction:
             case Record():
@@ -312,9 +356,9 @@ class _Builder:
                 channel = self.channels[int(self.classes[source]), int(self.classes[rank]), instruction.channel]
                 return ops.Receive(channel), Meaning(instruction.label, Kind.COMMUNICATION, instruction.axis)
             case _:
-                return self._transfer(instruction, rank)
+                return self._transfer(instruction, rank, stream)
 
-    def _transfer(self, instruction: Instruction, rank: int) -> tuple[Operation, Meaning]:
+    def _transfer(self, instruction: Instruction, rank: int, stream: str) -> tuple[Operation, Meaning]:
         assert isinstance(instruction, COMMUNICATION)
         latency, bundle = self._price(instruction, rank)
         latency = quantize(latency)
@@ -325,7 +369,7 @@ class _Builder:
                 account = instruction.group
                 classes = classes_of(instruction, rank, self.table, self.partition)
                 meeting = self.rendezvous.setdefault(
-                    (instruction.group, instruction.kind, instruction.transport, instruction.tag, classes),
+                    (instruction.group, instruction.kind, instruction.transport, instruction.tag, stream, classes),
                     ops.Rendezvous(network, len(classes)),
                 )
                 operation: Operation = ops.Collective(meeting, bundle, payload, latency)
@@ -372,3 +416,7 @@ class _Builder:
 
 def _timed(segment: Segment, launched_s: float = 0.0, host_s: float = 0.0) -> _Timed:
     return _Timed(Meaning(segment.label, Kind.BUSY, "", (segment,)), segment.seconds, launched_s, host_s)
+
+
+def _beside(stream: str) -> str:
+    return f"{stream}, beside"

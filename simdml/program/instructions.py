@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from simdml.workload.operators import Operator
 
+PEER_COPIES = "peer_copies"
+"""The transport of collectives made of plain copies between devices."""
+
 
 class CollectiveKind(StrEnum):
     """Collective operations; payload sizes follow nccl-tests (the larger of a rank's input and output)."""
@@ -25,6 +28,8 @@ class CollectiveKind(StrEnum):
     SCATTER = "scatter"
     GATHER = "gather"
     SEND_RECV = "send_recv"
+    SHIFT = "shift"
+    """Every member sends to the next one round the group."""
 
 
 class Activity(StrEnum):
@@ -121,6 +126,17 @@ class Pull:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """``kernels`` with a ``collective`` on a stream of its own beside them.
+
+    Both begin when the stream comes to them, and it goes on when both have ended.
+    """
+
+    kernels: tuple[Compute, ...]
+    collective: Collective
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Routine:
     """Kernels and collectives that always run together, as a micro-batch's forward; the same as writing them out.
 
@@ -129,7 +145,7 @@ class Routine:
     """
 
     label: str
-    instructions: tuple[Compute | Collective, ...]
+    instructions: tuple[Compute | Collective | Beside, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,4 +170,4 @@ class StepEnd:
     synchronise: bool = True
 
 
-Instruction = Compute | Collective | Routine | Send | Recv | HostCopy | Push | Pull | Record | Wait | StepEnd
+Instruction = Compute | Collective | Beside | Routine | Send | Recv | HostCopy | Push | Pull | Record | Wait | StepEnd

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import (
+    Beside,
     Collective,
     Compute,
     HostCopy,
@@ -52,10 +53,7 @@ class Stream:
     def written_out(self) -> Iterator[Instruction]:
         """Yield the instructions one by one, those of routines included."""
         for instruction in self.instructions:
-            if isinstance(instruction, Routine):
-                yield from instruction.instructions
-            else:
-                yield instruction
+            yield from written_out(instruction)
 
     @cached_property
     def counts(self) -> list[tuple[Instruction, int]]:
@@ -65,13 +63,21 @@ class Stream:
         """
         found: dict[int, list[Any]] = {}
         for instruction, times in _count(self.instructions):
-            parts = _count(instruction.instructions) if isinstance(instruction, Routine) else [(instruction, 1)]
-            for part, each in parts:
+            for part, each in _count(written_out(instruction)):
                 found.setdefault(id(part), [part, 0])[1] += times * each
         return [(instruction, times) for instruction, times in found.values()]
 
 
-def _count(instructions: Iterable[Instruction]) -> list[tuple[Instruction, int]]:
+def written_out(instruction: Instruction) -> tuple[Instruction, ...]:
+    """Return the instructions that ``instruction`` stands for: itself, or what a routine or a pair is made of."""
+    if isinstance(instruction, Routine):
+        return tuple(part for inner in instruction.instructions for part in written_out(inner))
+    if isinstance(instruction, Beside):
+        return (*instruction.kernels, instruction.collective)
+    return (instruction,)
+
+
+def _count(instructions: Sequence[Instruction]) -> list[tuple[Instruction, int]]:
     by_id = {id(instruction): instruction for instruction in instructions}
     times = Counter(map(id, instructions))
     return [(instruction, times[key]) for key, instruction in by_id.items()]
@@ -164,6 +170,8 @@ def describe(instruction: Instruction) -> str:  # noqa: PLR0911 - one line for e
             return "end of step"
         case Routine():
             return f"run {instruction.label} ({len(instruction.instructions)} instructions)"
+        case Beside():
+            return f"{describe(instruction.collective)}, beside {len(instruction.kernels)} computes"
 
 
 def check(program: Program) -> None:

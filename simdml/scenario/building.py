@@ -90,6 +90,7 @@ def build(scenario: Scenario) -> Built:
         training=training,
         mesh=plans.mesh,
         pipeline=plans.pipeline,
+        spread=plans.spread,
         data_parallel=with_clock(plans.data_parallel, priced),
         parameter_server=plans.parameter_server,
     )

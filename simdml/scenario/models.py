@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from simdml.scenario.clusters import relative
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.model import ModelSpec as ModelSection
-from simdml.workload.catalog import ModelSpec, TransformerSpec, find_model
+from simdml.workload.catalog import ConvnetSpec, ModelSpec, TransformerSpec, find_model
 from simdml.workload.custom import build_custom
 from simdml.workload.huggingface import read_huggingface
 from simdml.workload.model import Model
@@ -68,8 +68,16 @@ def chosen_model(scenario: Scenario) -> ModelSpec:
             entries = tuple(layer.entry() for layer in section.layers)
             return LayerListSpec(section.name or scenario.name, entries, section.sample_unit)
         if section.config is None:
-            return find_model(section.name or "")
+            return _resized(find_model(section.name or ""), section.image_size)
     return _from_config(scenario, section)
+
+
+def _resized(spec: ModelSpec, image_size: int | None) -> ModelSpec:
+    if image_size is None:
+        return spec
+    if not isinstance(spec, ConvnetSpec):
+        raise InfeasibleError(f"{spec.name} works on tokens and has no image size", hint="sequence: is their length")
+    return replace(spec, image_size=image_size)
 
 
 def _from_config(scenario: Scenario, section: ModelSection) -> TransformerSpec:

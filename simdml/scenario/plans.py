@@ -24,8 +24,9 @@ from simdml.scenario.schema.strategy import (
     StrategySpec,
 )
 from simdml.scenario.servers import build_servers, note_preset, with_preset
+from simdml.scenario.spreads import chosen_spread
 from simdml.strategies.data_parallel.kinds import KINDS
-from simdml.strategies.job import PipelinePlan, ReplicaPlan
+from simdml.strategies.job import PLAIN, PipelinePlan, ReplicaPlan, Spread
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
@@ -46,6 +47,7 @@ class Plans:
     parameter_server: ParameterServerPlan | None = None
     system: str = PYTORCH
     pipelined: bool = False
+    spread: Spread = PLAIN
 
     @property
     def by_megatron(self) -> bool:
@@ -123,7 +125,8 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
     pipeline = _pipeline(scenario, section.pipeline or PipelineSpec(), choices) if deep else ONE_STAGE
     system = kind.framework or (PYTORCH if section.mesh is None and section.pipeline is None else MEGATRON)
     data_parallel = data_parallel_plan(scenario, section.data_parallel, mesh, system, choices)
-    return Plans(mesh, pipeline, data_parallel, system=system, pipelined=deep)
+    spread = chosen_spread(scenario, section, mesh, system, choices)
+    return Plans(mesh, pipeline, data_parallel, system=system, pipelined=deep, spread=spread)
 
 
 def _pipeline(scenario: Scenario, section: PipelineSpec, choices: Choices) -> PipelinePlan:

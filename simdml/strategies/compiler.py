@@ -10,7 +10,7 @@ from typing import Final
 from simdml.program.mesh import Mesh
 from simdml.program.program import Program
 from simdml.strategies.hybrid import compile_hybrid
-from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Training
+from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Spread, Training
 from simdml.strategies.parameter_server import compiling
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.workload.model import Model
@@ -31,6 +31,7 @@ def compile_job(job: Job) -> Program:
         job.training,
         job.mesh,
         job.pipeline,
+        job.spread,
         job.data_parallel,
         job.parameter_server,
         len(job.cluster.gpus_of(job.cluster.node_of(0))),
@@ -48,6 +49,7 @@ class _Structure:
     training: Training
     mesh: Mesh
     pipeline: PipelinePlan
+    spread: Spread
     data_parallel: ReplicaPlan | None
     parameter_server: ParameterServerPlan | None
     gpus_per_node: int

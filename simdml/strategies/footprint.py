@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simdml.calibration.profile import MemoryCoefficients
-from simdml.costs.memory import MemoryEstimate, microbatch_activation_bytes, recomputation_working_set
+from simdml.costs.activations import Keeping
+from simdml.costs.memory import MemoryEstimate
 from simdml.errors import DoesNotFitError
 from simdml.strategies.data_parallel.kinds import make_replica, replica_roles
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import Pipeline
 from simdml.strategies.schedules import Action
-from simdml.strategies.stage_code import StageCode
+from simdml.strategies.stage_code import stage_code
 from simdml.strategies.stages import cut
 from simdml.units import format_bytes
 from simdml.workload.model import Block
@@ -58,22 +59,21 @@ def _device(
     coefficients: MemoryCoefficients,
 ) -> MemoryEstimate:
     """Return the peak of the rank at ``place``: its pipeline coordinate and its role."""
-    (device, role), training, tp = place, job.training, job.mesh.size("tp")
-    recomputed = training.recompute == "full"
+    device, role = place
     mine = pipeline.stages_on(device)
-    replica = make_replica(job, [StageCode(stages[stage], tp, training.recompute) for stage in mine], role).memory()
-    kept = []
-    for stage in mine:
-        before = stages[stage - 1][-1].output_bytes if stage else 0.0
-        kept.append(microbatch_activation_bytes(stages[stage], before, tp, recomputed=recomputed))
+    replica = make_replica(job, [stage_code(job, stages[stage]) for stage in mine], role).memory()
+    keeping = Keeping(job.mesh.size("tp"), job.training.recompute, job.spread.sequence_parallel)
+    kept = [
+        keeping.microbatch_bytes(stages[stage], stages[stage - 1][-1].output_bytes if stage else 0.0) for stage in mine
+    ]
     servers = job.parameter_server
-    working = max(recomputation_working_set(stages[stage], tp) for stage in mine) if recomputed else 0.0
+    working = max(keeping.working_set_bytes(stages[stage]) for stage in mine)
     tensors = {
         "parameters": replica.parameters * pipeline.weight_versions(device),
         "gradients": replica.gradients,
         "optimizer": replica.optimizer if servers is None or servers.workers_update else 0.0,
         "activations": peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working,
-        "buckets": replica.buffers if servers is None else 0.0,
+        "buckets": replica.buffers,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     overhead += coefficients.communicator_bytes if job.mesh.num_ranks > 1 else 0.0

@@ -27,7 +27,8 @@ from simdml.strategies.data_parallel.replica import Replica
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
-from simdml.strategies.stage_code import Backward, StageCode
+from simdml.strategies.sequence_parallel import replicated_elements
+from simdml.strategies.stage_code import Backward, StageCode, stage_code
 from simdml.strategies.stages import cut
 from simdml.workload.model import Block, Model
 
@@ -88,9 +89,7 @@ class _StageProgram:
     messages: dict[Hop, _Messages] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tp, recompute = self.job.mesh.size("tp"), self.job.training.recompute
-        stages = self.pipeline.stages_on(self.device)
-        self.code = [StageCode(self.stages[stage], tp, recompute) for stage in stages]
+        self.code = [stage_code(self.job, self.stages[stage]) for stage in self.pipeline.stages_on(self.device)]
         self.replica = make_replica(self.job, self.code, self.role)
 
     def build(self) -> RankProgram:
@@ -123,6 +122,7 @@ class _StageProgram:
     def _update(self) -> Iterator[Instruction]:
         yield from self.replica.finish()
         yield from self._copies_agree()
+        yield from self._replicated_parameters()
         yield from self._tied_embedding()
         yield from self.replica.update()
 
@@ -131,8 +131,13 @@ class _StageProgram:
         if action.phase == "F":
             yield from self.replica.forward(action.chunk)
         else:
-            yield from self.replica.backward(action.chunk, last=last, half=HALVES[action.phase])
+            yield from self.replica.backward(action.chunk, last=last, half=self._half(action))
         yield from self._handed_on(action)
+
+    def _half(self, action: Action) -> Backward:
+        training = self.job.training
+        kept = training.recompute == "stage_except_last" and action.microbatch == training.num_microbatches - 1
+        return Backward.KEPT if kept and action.phase == "B" else HALVES[action.phase]
 
     def _received(self, action: Action) -> Iterator[Instruction]:
         """Yield what brings the input of ``action``, if it comes from another device."""
@@ -156,14 +161,15 @@ class _StageProgram:
 
     def _new_messages(self, hop: Hop) -> _Messages:
         whole = self.stages[hop.boundary][-1].output_bytes
-        scattered = self.job.pipeline.scatter_gather and self.job.mesh.size("tp") > 1
+        sharded = self.job.spread.sequence_parallel
+        scattered = (self.job.pipeline.scatter_gather or sharded) and self.job.mesh.size("tp") > 1
         ready, sent = f"{hop.channel} ready", f"{hop.channel} sent"
         send = Send(hop.way, "pp", hop.offset, whole / (self.job.mesh.size("tp") if scattered else 1), hop.channel)
         gather = Collective(f"gather {hop.way}", CollectiveKind.ALL_GATHER, "tp", whole)
         blocking = not self.job.pipeline.overlap_p2p
         return _Messages(
             stream=self.pipeline.stream(hop),
-            receive=(Recv(hop.way, "pp", hop.offset, hop.channel), *((gather,) if scattered else ())),
+            receive=(Recv(hop.way, "pp", hop.offset, hop.channel), *((gather,) if scattered and not sharded else ())),
             announce=(Record(ready), *((Wait(sent),) if blocking else ())),
             send=(Wait(ready), send, *((Record(sent),) if blocking else ())),
         )
@@ -173,6 +179,13 @@ class _StageProgram:
         if (group := self.pipeline.copies_group(self.device)) is not None:
             payload = float(sum(sum(code.gradients()) for code in self.code) * self.job.training.gradient_bytes)
             yield Collective("gradients of both copies", CollectiveKind.ALL_REDUCE, group, payload)
+
+    def _replicated_parameters(self) -> Iterator[Instruction]:
+        """Yield the sum of gradients that each tensor-parallel rank has for its own tokens alone (Megatron-LM)."""
+        if self.job.spread.sequence_parallel and self.job.mesh.size("tp") > 1:
+            layers = [layer for code in self.code for block in code.blocks for layer in block.layers]
+            payload = float(replicated_elements(layers) * self.job.training.gradient_bytes)
+            yield Collective("sequence-parallel gradients", CollectiveKind.ALL_REDUCE, "tp", payload)
 
     def _tied_embedding(self) -> Iterator[Instruction]:
         if self.model.tied and self.device in self.pipeline.tied_devices:

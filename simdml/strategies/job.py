@@ -13,7 +13,12 @@ from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.schedules.schedule import Schedule
 from simdml.workload.model import Model
 
-Recompute = Literal["none", "full"]
+Recompute = Literal["none", "selective", "full", "stage", "stage_except_last"]
+"""What is computed again in backward instead of kept.
+
+Attention scores (``selective``, Megatron-LM), every repeated block, of which its input is kept (``full``), or a whole
+stage, always (``stage``, GPipe) or but for the last micro-batch (``stage_except_last``, torchgpipe's default).
+"""
 Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 
@@ -51,6 +56,23 @@ class Training:
     def samples_per_replica(self) -> int:
         """Samples one data-parallel replica trains in a step."""
         return self.microbatch * self.num_microbatches
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a layer lies on the ranks of a replica, besides being cut over ``tp``.
+
+    ``sequence_parallel`` divides over the sequence what tensor parallelism does not divide; ``tp_overlap`` moves
+    activations in parts while matrix products run on the parts that are there (Megatron-LM --tp-comm-overlap).
+    ``async_all_reduce`` sums input gradients beside the weight gradients, without sequence parallelism.
+    """
+
+    sequence_parallel: bool = False
+    tp_overlap: bool = False
+    async_all_reduce: bool = False
+
+
+PLAIN: Final = Spread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +148,7 @@ class Job:
     training: Training
     mesh: Mesh
     pipeline: PipelinePlan = PipelinePlan()
+    spread: Spread = PLAIN
     data_parallel: ReplicaPlan | None = None
     parameter_server: ParameterServerPlan | None = None
 

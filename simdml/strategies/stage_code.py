@@ -9,24 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
 
-from simdml.program.instructions import Activity, Collective, Compute, Instruction, Routine
-from simdml.strategies import tensor_parallel
-from simdml.strategies.job import Recompute
+from simdml.program.instructions import Activity, Instruction, Routine
+from simdml.strategies import sequence_parallel, tensor_parallel
+from simdml.strategies.job import PLAIN, Job, Recompute, Spread
+from simdml.strategies.pieces import Made, Piece, joined
 from simdml.workload.model import Block, Layer
 from simdml.workload.operators import Operator, Phase
 
 
 class Backward(Enum):
-    """The whole backward, or one of its halves: gradients of a layer's inputs, or of its weights."""
+    """The whole backward, or one of its halves: gradients of a layer's inputs, or of its weights.
+
+    ``KEPT`` is the whole of a micro-batch whose activations were kept, whatever others do.
+    """
 
     WHOLE = "backward"
     INPUTS = "input gradients"
     WEIGHTS = "weight gradients"
+    KEPT = "backward of what was kept"
 
     def includes(self, operator: Operator) -> bool:
         """Whether ``operator`` of a backward belongs to it."""
-        return self is Backward.WHOLE or (self is Backward.WEIGHTS) == (operator.phase is Phase.WEIGHT_GRADIENT)
+        if self in {Backward.WHOLE, Backward.KEPT}:
+            return True
+        return (self is Backward.WEIGHTS) == (operator.phase is Phase.WEIGHT_GRADIENT)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether what was not kept is computed again in it."""
+        return self in {Backward.WHOLE, Backward.INPUTS}
 
 
 GradientReady = Callable[[int], Iterator[Instruction]]
@@ -39,8 +52,13 @@ class Step:
 
     block_index: int
     layer: Layer
-    instructions: tuple[Compute | Collective, ...]
+    instructions: tuple[Made, ...]
     gradients: int = 0
+
+
+def stage_code(job: Job, blocks: tuple[Block, ...]) -> StageCode:
+    """Return the code of a stage of ``job``."""
+    return StageCode(blocks, job.mesh.size("tp"), job.training.recompute, spread=job.spread)
 
 
 @dataclass(slots=True)
@@ -51,7 +69,8 @@ class StageCode:
     tp: int
     recompute: Recompute
     half: Backward = Backward.WHOLE
-    _parts: dict[tuple[int, Activity], tuple[Compute | Collective, ...]] = field(default_factory=dict)
+    spread: Spread = PLAIN
+    _parts: dict[tuple[int, Activity], tuple[Made, ...]] = field(default_factory=dict)
     _forward: Routine | None = None
     _backward: Routine | None = None
     _halves: dict[Backward, StageCode] = field(default_factory=dict)
@@ -61,25 +80,20 @@ class StageCode:
         if half is self.half:
             return self
         if half not in self._halves:
-            self._halves[half] = StageCode(self.blocks, self.tp, self.recompute, half)
+            self._halves[half] = StageCode(self.blocks, self.tp, self.recompute, half, self.spread)
         return self._halves[half]
 
     def forward(self) -> Routine:
         """Return the forward of one micro-batch."""
         if self._forward is None:
-            parts = tuple(i for block in self.blocks for i in self._part(block, Activity.FORWARD))
+            parts = tuple(made for block in self.blocks for made in self.forward_block(block))
             self._forward = Routine("forward", parts)
         return self._forward
 
     def backward(self) -> Routine:
         """Return the backward of one micro-batch, recomputation included where input gradients are."""
         if self._backward is None:
-            parts = tuple(
-                instruction
-                for block in reversed(self.blocks)
-                for part in (self._recomputed(block), self._part(block, Activity.BACKWARD))
-                for instruction in part
-            )
+            parts = tuple(made for block in reversed(self.blocks) for made in self.backward_block(block))
             self._backward = Routine("backward", parts)
         return self._backward
 
@@ -87,21 +101,22 @@ class StageCode:
         """Yield the backward layer by layer, with what is to be done as gradients become ready."""
         ready = 0
         for block in reversed(self.blocks):
-            yield from self._recomputed(block)
-            for layer in reversed(block.layers):
-                yield from tensor_parallel.instructions(
-                    f"{block.name}.{layer.name}", Activity.BACKWARD, self._included(layer.backward), self.tp
-                )
-                ready += len(layer.parameters)
-                yield from gradient_ready(ready)
+            for activity, run in groupby(self._visits(block), key=lambda visit: visit[0]):
+                if activity is Activity.RECOMPUTE:
+                    yield from self._run(block, activity, [layer for _, layer in run])
+                    continue
+                for _, layer in run:
+                    yield from joined(f"{block.name}.{layer.name}", activity, self._pieces(block, layer, activity))
+                    ready += len(layer.parameters)
+                    yield from gradient_ready(ready)
 
-    def forward_block(self, block: Block) -> tuple[Instruction, ...]:
+    def forward_block(self, block: Block) -> tuple[Made, ...]:
         """Return the forward of one of the blocks."""
-        return self._part(block, Activity.FORWARD)
+        return self._known(block, Activity.FORWARD, lambda: self._run(block, Activity.FORWARD, block.layers))
 
-    def backward_block(self, block: Block) -> tuple[Instruction, ...]:
+    def backward_block(self, block: Block) -> tuple[Made, ...]:
         """Return the backward of one of the blocks, recomputation included."""
-        return (*self._recomputed(block), *self._part(block, Activity.BACKWARD))
+        return self._known(block, Activity.BACKWARD, lambda: self._visited(block))
 
     def forward_steps(self) -> Iterator[Step]:
         """Yield the forward layer by layer."""
@@ -112,12 +127,9 @@ class StageCode:
     def backward_steps(self) -> Iterator[Step]:
         """Yield the backward layer by layer, recomputation included."""
         for index, block in reversed(list(enumerate(self.blocks))):
-            if self._recomputed(block):
-                for layer in block.layers:
-                    yield Step(index, layer, self._layer(block, layer, Activity.RECOMPUTE))
-            for layer in reversed(block.layers):
-                instructions = self._layer(block, layer, Activity.BACKWARD)
-                yield Step(index, layer, instructions, len(layer.parameters))
+            for activity, layer in self._visits(block):
+                gradients = 0 if activity is Activity.RECOMPUTE else len(layer.parameters)
+                yield Step(index, layer, self._layer(block, layer, activity), gradients)
 
     def layers_in_backward_order(self) -> Iterator[tuple[Block, Layer]]:
         """Yield layers in the order their gradients become ready."""
@@ -136,28 +148,38 @@ class StageCode:
             for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp))
         ]
 
-    def _recomputed(self, block: Block) -> tuple[Compute | Collective, ...]:
-        if self.recompute == "full" and block.recomputable and self.half is not Backward.WEIGHTS:
-            return self._part(block, Activity.RECOMPUTE)
-        return ()
+    def _visits(self, block: Block) -> Iterator[tuple[Activity, Layer]]:
+        """Yield the layers of ``block`` as backward comes to them, and as it computes them again before."""
+        whole = self.recompute.startswith("stage") or (self.recompute == "full" and block.recomputable)
+        if whole and self.half.recomputes:
+            yield from ((Activity.RECOMPUTE, layer) for layer in block.layers)
+        for layer in reversed(block.layers):
+            if self.recompute == "selective" and layer.keeps_bulky and self.half.recomputes:
+                yield Activity.RECOMPUTE, layer
+            yield Activity.BACKWARD, layer
 
-    def _layer(self, block: Block, layer: Layer, activity: Activity) -> tuple[Compute | Collective, ...]:
-        key = (id(layer), activity)
+    def _visited(self, block: Block) -> Iterator[Made]:
+        for activity, run in groupby(self._visits(block), key=lambda visit: visit[0]):
+            yield from self._run(block, activity, [layer for _, layer in run])
+
+    def _layer(self, block: Block, layer: Layer, activity: Activity) -> tuple[Made, ...]:
+        name = f"{block.name}.{layer.name}"
+        return self._known(layer, activity, lambda: joined(name, activity, self._pieces(block, layer, activity)))
+
+    def _run(self, block: Block, activity: Activity, layers: Iterable[Layer]) -> Iterator[Made]:
+        return joined(block.name, activity, (p for layer in layers for p in self._pieces(block, layer, activity)))
+
+    def _known(self, what: Block | Layer, activity: Activity, make: Callable[[], Iterator[Made]]) -> tuple[Made, ...]:
+        key = (id(what), activity)
         if key not in self._parts:
-            operators = self._included(layer.backward) if activity is Activity.BACKWARD else layer.forward
-            name = f"{block.name}.{layer.name}"
-            self._parts[key] = tuple(tensor_parallel.instructions(name, activity, operators, self.tp))
+            self._parts[key] = tuple(make())
         return self._parts[key]
 
-    def _part(self, block: Block, activity: Activity) -> tuple[Compute | Collective, ...]:
-        key = (id(block), activity)
-        if key not in self._parts:
-            if activity is Activity.BACKWARD:
-                operators = self._included(block.operators(Phase.INPUT_GRADIENT))
-            else:
-                operators = block.operators(Phase.FORWARD)
-            self._parts[key] = tuple(tensor_parallel.instructions(block.name, activity, operators, self.tp))
-        return self._parts[key]
-
-    def _included(self, operators: Iterable[Operator]) -> tuple[Operator, ...]:
-        return tuple(operator for operator in operators if self.half.includes(operator))
+    def _pieces(self, block: Block, layer: Layer, activity: Activity) -> Iterator[Piece]:
+        operators = layer.forward
+        if activity is Activity.BACKWARD:
+            operators = tuple(operator for operator in layer.backward if self.half.includes(operator))
+        if self.spread.sequence_parallel and self.tp > 1:
+            overlap = self.spread.tp_overlap
+            return sequence_parallel.pieces(block.name, layer, operators, self.tp, overlap=overlap)
+        return tensor_parallel.pieces(block.name, operators, self.tp, asynchronous=self.spread.async_all_reduce)

@@ -7,29 +7,47 @@ section 3). Collectives stand in the compute stream, as they block it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from simdml.errors import InfeasibleError
-from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute
+from simdml.program.instructions import Collective, CollectiveKind
+from simdml.strategies.pieces import Piece, Together
 from simdml.workload.model import Layer, Model
-from simdml.workload.operators import Operator, Split, divide
+from simdml.workload.operators import Family, Operator, Phase, Split, divide
 
 GROUP = "tp"
+PRODUCTS = (Family.MATMUL, Family.BATCHED_MATMUL)
+BY_COLUMNS = {Phase.FORWARD: Split.N, Phase.INPUT_GRADIENT: Split.K, Phase.WEIGHT_GRADIENT: Split.N}
+"""How the three products of a layer cut by columns are split."""
 
 
-def instructions(
-    label: str, activity: Activity, operators: Iterable[Operator], ways: int
-) -> Iterator[Compute | Collective]:
-    """Yield one rank's compute for ``operators`` with the all-reduces tensor parallelism needs between them."""
-    run: list[Operator] = []
-    for operator in operators:
-        run.append(divide(operator, ways))
-        if ways > 1 and operator.leaves_partial_sum:
-            yield Compute(label, activity, tuple(run))
-            yield Collective(label, CollectiveKind.ALL_REDUCE, GROUP, operator.written_bytes)
-            run = []
-    if run:
-        yield Compute(label, activity, tuple(run))
+def pieces(label: str, operators: Sequence[Operator], ways: int, *, asynchronous: bool = False) -> Iterator[Piece]:
+    """Yield one rank's part of ``operators``, with the all-reduces that tensor parallelism needs between them.
+
+    ``asynchronous`` sums an input gradient beside the weight gradient that follows it (Megatron-LM since 2022:
+    megatron/core/tensor_parallel/layers.py, LinearWithGradAccumulationAndAsyncCommunication).
+    """
+    owed: Collective | None = None
+    for position, operator in enumerate(operators):
+        part = divide(operator, ways)
+        if owed is not None and by_columns(operator, Phase.WEIGHT_GRADIENT):
+            yield Together((part,), owed)
+            owed = None
+            continue
+        yield part
+        if ways == 1 or not operator.leaves_partial_sum:
+            continue
+        total = Collective(label, CollectiveKind.ALL_REDUCE, GROUP, operator.written_bytes)
+        later = asynchronous and operator.phase is Phase.INPUT_GRADIENT
+        if later and any(by_columns(each, Phase.WEIGHT_GRADIENT) for each in operators[position + 1 :]):
+            owed = total
+        else:
+            yield total
+
+
+def by_columns(operator: Operator, phase: Phase) -> bool:
+    """Whether ``operator`` is that product of a layer cut by columns."""
+    return operator.family in PRODUCTS and operator.phase is phase and operator.split is BY_COLUMNS[phase]
 
 
 def parameters_on_rank(layer: Layer, ways: int) -> list[int]:

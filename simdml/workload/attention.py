@@ -253,14 +253,15 @@ def _eager_softmax(batch: Microbatch, scores: int) -> tuple[tuple[Operator, ...]
 
 
 def _kept_scores(batch: Microbatch, config: TransformerConfig) -> tuple[Activation, ...]:
+    """Return the three tensors of scores that selective recomputation does not keep (arXiv 2205.05198, section 5)."""
     scores = batch.samples * config.heads * batch.sequence**2
-    probabilities = batch.kept("probabilities", scores, split=True)
+    probabilities = batch.kept("probabilities", scores, split=True, bulky=True)
     if not batch.dropout:
         return (probabilities,)
     return (
         probabilities,
-        batch.kept_mask("attention_dropout_mask", scores, split=True),
-        batch.kept("dropped_probabilities", scores, split=True),
+        batch.kept_mask("attention_dropout_mask", scores, split=True, bulky=True),
+        batch.kept("dropped_probabilities", scores, split=True, bulky=True),
     )
 
 

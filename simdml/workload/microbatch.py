@@ -83,13 +83,13 @@ class Microbatch:
             launches=launches,
         )
 
-    def kept(self, name: str, elements: int, *, split: bool = False) -> Activation:
+    def kept(self, name: str, elements: int, *, split: bool = False, bulky: bool = False) -> Activation:
         """Return an activation of ``elements`` elements."""
-        return Activation(name, float(self.element_bytes * elements), split)
+        return Activation(name, float(self.element_bytes * elements), split, bulky)
 
-    def kept_mask(self, name: str, elements: int, *, split: bool = False) -> Activation:
+    def kept_mask(self, name: str, elements: int, *, split: bool = False, bulky: bool = False) -> Activation:
         """Return the one-byte-an-element mask that dropout keeps."""
-        return Activation(name, float(elements), split)
+        return Activation(name, float(elements), split, bulky)
 
     def dropout_forward(self, name: str, elements: int, split: Split | None = None) -> Operator:
         """Return dropout: reads and writes every element and writes a byte mask."""

@@ -38,11 +38,15 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A tensor kept from forward for backward: its bytes, and whether tensor parallelism divides it."""
+    """A tensor kept from forward for backward: its bytes, and whether tensor parallelism divides it.
+
+    ``bulky`` tensors take much memory for little work: selective recomputation makes them again in backward.
+    """
 
     name: str
     bytes: float
     split: bool = False
+    bulky: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,11 @@ class Layer:
     def parameter_count(self) -> int:
         """Elements over all parameters."""
         return sum(parameter.elements for parameter in self.parameters)
+
+    @property
+    def keeps_bulky(self) -> bool:
+        """Whether selective recomputation runs the layer's forward again in backward."""
+        return any(activation.bulky for activation in self.activations)
 
     @property
     def forward_flops(self) -> float:

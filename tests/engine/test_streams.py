@@ -9,11 +9,13 @@ from simdml.engine.simulator import simulate
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import (
     Activity,
+    Beside,
     Collective,
     CollectiveKind,
     Compute,
     Record,
     Recv,
+    Routine,
     Send,
     StepEnd,
     Wait,
@@ -158,3 +160,48 @@ def test_inconsistent_programs_are_refused():
     two = RankProgram("two", (Stream("compute", (all_reduce(2.0), StepEnd())),))
     with pytest.raises(InfeasibleError, match="one, two share a dp communicator"):
         simulate(program(one, two, mesh=(("dp", 2),), groups=(DP,), class_of_rank=(0, 1)), cluster, costs(cluster))
+
+
+def beside(seconds, nbytes):
+    return Beside((compute(seconds, "kernels"),), all_reduce(nbytes))
+
+
+@pytest.mark.parametrize(("seconds", "nbytes"), [(2.0, 5.0), (5.0, 2.0), (3.0, 3.0)])
+@pytest.mark.parametrize("coarsened", [True, False])
+def test_kernels_and_a_collective_beside_them_take_the_longer_of_the_two(seconds, nbytes, coarsened):
+    cluster = StarCluster(2, bandwidth=1.0)
+    routine = Routine("all", (compute(1.0), beside(seconds, nbytes), compute(0.5, "update")))
+    rank = RankProgram("r", (Stream("compute", (routine, StepEnd())),))
+    recording = simulate(program(rank, mesh=(("dp", 2),), groups=(DP,)), cluster, costs(cluster), coarsened=coarsened)
+    assert recording.step_time_s == 1.5 + max(seconds, nbytes)
+    begin, end = recording.window
+    accounts = account(recording.execution.ranks[0], Meanings(recording.execution), begin, end)
+    exposed = {"exposed dp": nbytes - seconds} if nbytes > seconds else {}
+    assert accounts == {"forward": 1.5 + seconds, **exposed}
+    assert sum(segment.seconds for segment in critical_path(recording, begin, end)) == end - begin
+
+
+@pytest.mark.parametrize("coarsened", [True, False])
+def test_a_collective_beside_kernels_starts_when_the_last_member_comes(coarsened):
+    cluster = StarCluster(2, bandwidth=1.0)
+    fast = RankProgram("fast", (Stream("compute", (compute(1.0), beside(1.0, 2.0), StepEnd())),))
+    slow = RankProgram("slow", (Stream("compute", (compute(3.0), beside(1.0, 2.0), StepEnd())),))
+    recording = simulate(
+        program(fast, slow, mesh=(("dp", 2),), groups=(DP,), class_of_rank=(0, 1)),
+        cluster,
+        costs(cluster),
+        coarsened=coarsened,
+    )
+    assert recording.step_time_s == 5.0
+
+
+@pytest.mark.parametrize("launch_s", [0.0, 0.75, 3.0])
+def test_a_host_that_launches_late_delays_the_kernels_and_not_the_collective(launch_s):
+    cluster = StarCluster(2, bandwidth=1.0)
+    rank = RankProgram("r", (Stream("compute", (compute(0.5), beside(0.25, 1.5), compute(0.25), StepEnd())),))
+    both = program(rank, mesh=(("dp", 2),), groups=(DP,))
+    times = [
+        simulate(both, cluster, costs(cluster, launch_s=launch_s), coarsened=coarsened).step_time_s
+        for coarsened in (True, False)
+    ]
+    assert times[0] == times[1]

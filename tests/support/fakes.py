@@ -88,6 +88,7 @@ class RingCost:
             weights = (1.0,) * len(links)
         else:
             share = (2 if kind is CollectiveKind.ALL_REDUCE else 1) * (n - 1) / n
+            share = 1.0 if kind is CollectiveKind.SHIFT else share
             links = tuple(link for m in members for link in (2 * m, 2 * m + 1))
             weights = (share,) * len(links)
         rate = min((self.cluster.links.capacity_bytes_per_s[k] / w for k, w in zip(links, weights, strict=True)))

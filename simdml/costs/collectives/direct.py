@@ -34,12 +34,16 @@ class PeerCopies:
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
         """Return a reduce in which each of n members sums 1/n of the payloads; the others' copies cross the links.
 
+        A shift is a copy from every member to the next.
+
         Raises:
             InfeasibleError: for other kinds of collective.
         """
         del payload_bytes
+        if kind is CollectiveKind.SHIFT:
+            return self._shift(members)
         if kind is not CollectiveKind.REDUCE:
-            raise InfeasibleError(f"peer copies are modelled for reduce, not for {kind}")
+            raise InfeasibleError(f"peer copies are modelled for reduce and shift, not for {kind}")
         loads: dict[int, float] = defaultdict(float)
         latency = 0.0
         for source in members:
@@ -50,6 +54,18 @@ class PeerCopies:
                     for link in route.links:
                         loads[link] += 1 / len(members)
         return _plan(self.cluster, "peer copies", latency + self.per_copy_s * (len(members) - 1), loads)
+
+    def _shift(self, members: Sequence[int]) -> TransferPlan:
+        routes = [
+            self.cluster.route(gpu(here), gpu(there))
+            for here, there in zip(members, (*members[1:], members[0]), strict=True)
+        ]
+        loads: dict[int, float] = defaultdict(float)
+        for route in routes:
+            for link in route.links:
+                loads[link] += 1.0
+        latency = max(route.latency_s for route in routes)
+        return _plan(self.cluster, "peer copies", latency + self.per_copy_s, loads)
 
 
 @dataclass(frozen=True, slots=True)

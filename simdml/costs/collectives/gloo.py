@@ -40,6 +40,7 @@ def gloo_steps(kind: CollectiveKind, ranks: int) -> GlooSteps:
         CollectiveKind.ALL_TO_ALL: GlooSteps(others, part, 0.0),
         CollectiveKind.BROADCAST: GlooSteps(rounds, float(rounds), 0.0),
         CollectiveKind.SEND_RECV: GlooSteps(1, 1.0, 0.0),
+        CollectiveKind.SHIFT: GlooSteps(1, 1.0, 0.0),
     }[kind]
 
 

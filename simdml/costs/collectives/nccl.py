@@ -12,11 +12,11 @@ from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, tab
 from simdml.costs.collectives.nccl_tuning import CommunicatorShape, choose
 from simdml.costs.collectives.placement import Group, Placement
 from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
-from simdml.costs.collectives.point_to_point import all_to_all, one_send
+from simdml.costs.collectives.point_to_point import all_to_all, one_send, shift
 from simdml.costs.collectives.traffic import Traffic, collective_traffic
 from simdml.errors import InfeasibleError
 
-_SENDS = (CollectiveKind.SEND_RECV, CollectiveKind.ALL_TO_ALL)
+_SENDS = {CollectiveKind.SEND_RECV: one_send, CollectiveKind.SHIFT: shift, CollectiveKind.ALL_TO_ALL: all_to_all}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,11 @@ class NcclCost:
         fit = self._scope(group.shape)
         # Plain copies never beat the rate NCCL reckons with; only many peers at once pay for pipelining.
         fit = replace(fit, bandwidth_scale=min(fit.bandwidth_scale, 1.0))
-        model = one_send if kind is CollectiveKind.SEND_RECV else all_to_all
+        model = _SENDS[kind]
         if group.shape.nodes > 1:
             fit = self._over_nics(fit, group)
         sends = model(group, payload_bytes, self._constants)
-        if kind is CollectiveKind.SEND_RECV:
+        if kind is not CollectiveKind.ALL_TO_ALL:
             fit = replace(fit, ramp_s=0.0)
         wire = fit.wire_s(sends.wire_s)
         rate = payload_bytes / wire if wire > 0.0 else math.inf

@@ -1,4 +1,4 @@
-"""Sends between two GPUs and all-to-all under NCCL, which has no model for them.
+"""Sends between two GPUs, round a group, and all-to-all under NCCL, which has no model for them.
 
 Latency is that of one Simple step: 8.4 us of launch and first synchronisation (``baseLat`` of ``tuning.cc``), and the
 network's 14 us where one is crossed. NCCL cuts a send inside a node into parts of at most 16 MiB, one a channel, but
@@ -50,6 +50,21 @@ def one_send(group: Group, payload_bytes: float, constants: TuningTables) -> Sen
         if shape.ring.intra_path <= PathType.NVB:
             rate = min(rate * _NVLINK_SHARE, channels(payload_bytes) * _CHANNEL_GB_PER_S[shape.architecture])
     return Sends(_latency_us(shape, constants), payload_bytes / (rate * 1e9))
+
+
+def shift(group: Group, payload_bytes: float, constants: TuningTables) -> Sends:
+    """Latency and wire time where every member sends to the next one round the group, all at once.
+
+    Between nodes the last GPU of each sends over its own part of the NICs; inside, every GPU sends and receives.
+    """
+    shape, kind = group.shape, group.parts[0].kind
+    rates = [_network_gb_per_s(part.kind) / len(part.gpus) for part in group.parts] if shape.nodes > 1 else []
+    if shape.ranks_per_node > 1:
+        rate = _inside_gb_per_s(kind)
+        if shape.ring.intra_path <= PathType.NVB:
+            rate = min(rate * _NVLINK_SHARE, channels(payload_bytes) * _CHANNEL_GB_PER_S[shape.architecture])
+        rates.append(rate)
+    return Sends(_latency_us(shape, constants), payload_bytes / (min(rates) * 1e9))
 
 
 def all_to_all(group: Group, payload_bytes: float, constants: TuningTables) -> Sends:

@@ -28,7 +28,7 @@ class IdealRing:
 
     ``alpha_s`` a step and ``link_bytes_per_s`` a hop give all-reduce ``2(n-1) alpha + 2(n-1)/n S/B``, all-gather and
     reduce-scatter half of it, broadcast and reduce ``(n-1) alpha + S/B`` (pipelined), all-to-all
-    ``(n-1) alpha + (n-1)/n S/B``, and a send ``alpha + S/B`` (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4).
+    ``(n-1) alpha + (n-1)/n S/B``, a send or shift ``alpha + S/B`` (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4).
     Without ``link_bytes_per_s`` a hop is as fast as the slowest link of its route.
     """
 
@@ -61,7 +61,7 @@ def _steps_and_share(kind: CollectiveKind, ranks: int) -> tuple[int, float]:
         return 2 * (ranks - 1), 2 * (ranks - 1) / ranks
     if kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE):
         return ranks - 1, 1.0
-    if kind is CollectiveKind.SEND_RECV:
+    if kind in (CollectiveKind.SEND_RECV, CollectiveKind.SHIFT):
         return 1, 1.0
     return ranks - 1, (ranks - 1) / ranks
 

@@ -51,6 +51,9 @@ def collective_traffic(cluster: Cluster, kind: CollectiveKind, group: Group, alg
     load = _Load(cluster)
     if kind is CollectiveKind.SEND_RECV:
         load.path(group.members[0], group.members[1], 1.0)
+    elif kind is CollectiveKind.SHIFT:
+        for source, target in zip(group.members, (*group.members[1:], group.members[0]), strict=True):
+            load.path(source, target, 1.0)
     elif kind is CollectiveKind.ALL_TO_ALL:
         _all_to_all(load, group)
     elif algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE):

@@ -25,6 +25,8 @@ class ModelSpec(DocumentModel):
     """Layers in forward order."""
     sequence: Count | None = None
     """Tokens of a sample; the model's own length by default."""
+    image_size: Count | None = None
+    """Pixels a side of an image; the model's own by default."""
     sample_unit: Literal["images", "sequences"] = "images"
     """What a sample of a list of layers is."""
 

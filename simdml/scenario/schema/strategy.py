@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, CountOrZero, DocumentModel
 from simdml.scenario.schema.data_parallel import DataParallelSpec
+from simdml.scenario.schema.model_parallel import TensorParallelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.data_parallel.kinds import KINDS
@@ -73,6 +74,8 @@ class StrategySpec(DocumentModel):
     """Degrees of tensor, pipeline and data parallelism."""
     pipeline: PipelineSpec | None = None
     """The pipeline, where mesh.pp is more than 1."""
+    tensor_parallel: TensorParallelSpec | None = None
+    """How tensor-parallel ranks share what they compute, where mesh.tp is more than 1."""
     data_parallel: DataParallelSpec | None = None
     """The data-parallel part."""
     parameter_server: ParameterServerSpec | None = None
@@ -93,8 +96,8 @@ class StrategySpec(DocumentModel):
 
 
 _ALONE = {
-    "parameter_server": ("mesh", "pipeline", "data_parallel", "layer_placement"),
-    "layer_placement": ("mesh", "pipeline"),
+    "parameter_server": ("mesh", "pipeline", "tensor_parallel", "data_parallel", "layer_placement"),
+    "layer_placement": ("mesh", "pipeline", "tensor_parallel"),
 }
 
 

@@ -27,7 +27,7 @@ class TrainingSpec(DocumentModel):
     """Arithmetic and weights; fp32 is PyTorch's default, fp16 and bf16 keep fp32 master weights."""
     optimizer: OptimizerName | None = None
     """The optimizer; by default adam for sequences (Megatron-LM) and sgd_momentum for images (torchvision)."""
-    recompute: Literal["none", "full"] = "none"
+    recompute: Literal["none", "selective", "full", "stage", "stage_except_last"] = "none"
     """Whether forward is run again in backward instead of keeping activations; none in PyTorch and Megatron-LM."""
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""

@@ -13,7 +13,6 @@ from typing import Final
 
 from simdml.program.instructions import Activity, Compute, Instruction, Pull, Push, Record, StepEnd, Wait
 from simdml.program.program import RankProgram, Stream
-from simdml.strategies import tensor_parallel
 from simdml.strategies.job import Training
 from simdml.strategies.parameter_server.aggregation import Node
 from simdml.strategies.parameter_server.compression import compress, decompress
@@ -85,15 +84,11 @@ class Worker:
             yield self.code.forward()
             return
         lag = 0 if self._at_start else 1 + self.plan.delay
-        number = 0
-        for block in self.code.blocks:
-            for layer in block.layers:
-                mine = [key for key in self.keys if key.layer == number]
-                yield from (Wait(f"{PARAMETERS} {key.name}", lag) for key in mine)
-                yield from self._update(sum(parameter.elements for parameter in layer.parameters))
-                label = f"{block.name}.{layer.name}"
-                yield from tensor_parallel.instructions(label, Activity.FORWARD, layer.forward, 1)
-                number += 1
+        for number, step in enumerate(self.code.forward_steps()):
+            mine = [key for key in self.keys if key.layer == number]
+            yield from (Wait(f"{PARAMETERS} {key.name}", lag) for key in mine)
+            yield from self._update(sum(parameter.elements for parameter in step.layer.parameters))
+            yield from step.instructions
 
     def _last_backward(self) -> Iterator[Instruction]:
         announced = 0

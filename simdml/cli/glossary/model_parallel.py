@@ -1,0 +1,48 @@
+"""Terms of how a layer is spread over the ranks of a replica."""
+
+from simdml.cli.glossary.term import Term
+
+KORTHIKANTI = "Korthikanti et al., Reducing Activation Recomputation, arXiv 2205.05198"
+
+TERMS = (
+    Term(
+        "sequence parallel",
+        "Tensor parallelism whose norms, dropouts and residuals are divided over the sequence: an all-gather and a "
+        "reduce-scatter take the place of each all-reduce, and activations lie in parts.",
+        "per layer 4 all-gathers and 4 reduce-scatters of s b h, and 2 all-gathers beside input gradients; "
+        "s b h / t (34 + 5 a s / h) kept",
+        "B",
+        f"{KORTHIKANTI}, section 4.2",
+        ("sequence_parallel", "sp"),
+    ),
+    Term(
+        "selective recomputation",
+        "Attention scores, much memory for little work, are computed again in backward; everything else is kept.",
+        "34 s b h / t a layer with sequence parallelism",
+        "B",
+        f"{KORTHIKANTI}, section 5",
+        ("selective",),
+    ),
+    Term(
+        "stage recomputation",
+        "A stage keeps what enters it alone and runs forward again before backward; torchgpipe's default leaves out "
+        "the last micro-batch.",
+        source="Huang et al., GPipe, NeurIPS 2019, section 2.3; kakaobrain/torchgpipe, checkpoint=except_last",
+        aliases=("stage_except_last", "rematerialisation"),
+    ),
+    Term(
+        "asynchronous all-reduce",
+        "The sum of an input gradient over tensor-parallel ranks runs beside the weight gradient of the same layer.",
+        source="NVIDIA/Megatron-LM, megatron/core/tensor_parallel/layers.py",
+        aliases=("async_all_reduce", "async_tensor_model_parallel_allreduce"),
+    ),
+    Term(
+        "tp overlap",
+        "A product is cut into as many parts as there are tensor-parallel ranks; each part moves on to the next rank "
+        "while the product of the one before runs.",
+        "tp - 1 messages of s b h / tp beside tp partial products",
+        "B",
+        "NVIDIA/Megatron-LM --tp-comm-overlap (userbuffers)",
+        ("tp_comm_overlap", "userbuffers"),
+    ),
+)
