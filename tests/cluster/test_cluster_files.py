@@ -28,6 +28,7 @@ SHIPPED = {
     "p5_48xlarge": (1, 8),
     "pcie_8gpu": (1, 8),
     "pcie_8gpu_25gbe": (16, 128),
+    "pcie_8xp40": (1, 8),
     "pcie_4xt4_25gbe": (8, 32),
     "llama3_roce_h100": (2048, 16384),
     "two_workstations": (2, 4),
