@@ -12,8 +12,8 @@ from simdml.errors import DocumentError, UnknownNameError
 from simdml.workload.architecture import Head, Norm, TransformerConfig
 
 HIDDEN = ("hidden_size", "n_embd", "d_model")
-LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
-HEADS = ("num_attention_heads", "n_head", "num_heads")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 FFN = ("intermediate_size", "n_inner", "ffn_dim")
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
 DROPOUTS = ("resid_pdrop", "hidden_dropout_prob", "hidden_dropout", "dropout")
@@ -49,6 +49,7 @@ _BERT = {"post_norm": True, "embedding_norm": True, "head": Head.BERT, "merged_p
 FAMILIES: Mapping[str, FamilyTraits] = {
     "gpt2": FamilyTraits(_BIASED, extra_positions=0, tied=True, dropout=True, ffn_of_hidden=4),
     "bert": FamilyTraits(_BERT | _BIASED, extra_positions=0, tied=True, dropout=True),
+    "mpt": FamilyTraits({"norm_bias": False}, tied=True, ffn_of_hidden=4),
     "opt": FamilyTraits({**_BIASED, "merged_projections": False}, extra_positions=2, tied=True, dropout=True),
     "bloom": FamilyTraits({**_BIASED, "embedding_norm": True}, tied=True, ffn_of_hidden=4),
     "gpt_neox": FamilyTraits({"mlp_bias": True, "rotary": True}, attention_bias=True),

@@ -40,6 +40,9 @@ GEMMA |= {"num_key_value_heads": 16, "head_dim": 256, "intermediate_size": 24576
 MISTRAL = LLAMA8 | {"model_type": "mistral", "vocab_size": 32000, "sliding_window": 4096}
 
 
+MPT = {"model_type": "mpt", "d_model": 4096, "n_layers": 32, "n_heads": 32, "vocab_size": 50432, "max_seq_len": 2048}
+
+
 @pytest.mark.parametrize(
     ("content", "parameters"),
     [
@@ -49,8 +52,9 @@ MISTRAL = LLAMA8 | {"model_type": "mistral", "vocab_size": 32000, "sliding_windo
         (QWEN2, 7_615_616_512),
         (GEMMA, 8_537_680_896),
         (MISTRAL, 7_241_732_096),
+        (MPT, 6_649_286_656),
     ],
-    ids=["opt-1.3b", "bloom-560m", "gpt-neox-20b", "qwen2-7b", "gemma-7b", "mistral-7b"],
+    ids=["opt-1.3b", "bloom-560m", "gpt-neox-20b", "qwen2-7b", "gemma-7b", "mistral-7b", "mpt-7b"],
 )
 def test_parameter_counts_of_released_checkpoints(content, parameters):
     model = build_transformer(read_huggingface(content), samples=1, sequence=128)
