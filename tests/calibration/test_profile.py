@@ -4,19 +4,21 @@ from typing import get_args
 
 import pytest
 
+from simdml.calibration.fitting.listing import list_fit
 from simdml.calibration.profile import Mark, available_profiles, default_profile, load_profile
 from simdml.calibration.profile_file import Family as FileFamily
 from simdml.calibration.profile_file import ProductFamily, StreamFamily, read_profile
-from simdml.cluster.device import DEVICES
+from simdml.cluster.device import DEVICES, find_device
+from simdml.costs.compute import RooflineCost
 from simdml.errors import DocumentError, InfeasibleError, UnknownNameError
 from simdml.resources import find
-from simdml.workload.operators import Family
+from simdml.workload.operators import Family, attention
 
 NAMES = available_profiles()
 
 
 def test_first_profiles_are_bundled():
-    assert {"k80_tf1", "p100_sxm2", "v100_sxm2", "a100_sxm_80gb", "h100_sxm"} <= set(NAMES)
+    assert {"k80_tf1", "p100_sxm2", "v100_sxm2", "a100_sxm_80gb", "h100_sxm", "h200_sxm_derived"} <= set(NAMES)
 
 
 def test_families_of_the_file_are_those_of_operators():
@@ -118,3 +120,45 @@ def test_listing_profiles_loads_neither_numpy_nor_pydantic():
         "available_profiles(); assert not {'numpy', 'pydantic', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def coefficients(name):
+    found = {}
+    for row in list_fit(name).rows:
+        found[row.path] = (row.value, row.mark)
+    return found
+
+
+def test_h200_is_named_as_derived_and_says_what_is_not_the_h100s():
+    profile, h100 = load_profile("h200_sxm_derived"), load_profile("h100_sxm")
+    assert default_profile("h200_sxm") is profile
+    assert "h200_sxm" not in h100.devices
+    marks = {path: origin.mark for path, origin in profile.provenance.items()}
+    assert {path for path, mark in marks.items() if mark is Mark.MEASURED} == {"streams.elementwise.plateau"}
+    ours, theirs = coefficients("h200_sxm_derived"), coefficients("h100_sxm")
+    changed = {path for path in ours if ours[path][0] != theirs[path][0] and not path.startswith("spread")}
+    streams = {f"streams.{family}.plateau" for family in ("elementwise", "optimizer", "copy")}
+    assert changed == {*streams, "attention.fp16.forward"}
+    assert all(profile.spread[family] >= h100.spread[family] for family in h100.spread)
+
+
+@pytest.mark.parametrize(
+    ("profile", "terabytes_per_s", "device"),
+    [("h200_sxm_derived", (4.01, 4.15, 4.48), "h200_sxm"), ("h100_sxm", (2.90, 2.97, 3.18), "h100_sxm")],
+)
+def test_share_of_the_bandwidth_is_the_mean_of_published_streams(profile, terabytes_per_s, device):
+    """Azure/AI-benchmarking-guide Azure_Results: BabelStream copy, triad and dot."""
+    share = sum(terabytes_per_s) / 3 * 1e12 / find_device(device).memory_bandwidth_bytes_per_s
+    assert load_profile(profile).streams["elementwise"].plateau == pytest.approx(share, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("profile", "device", "tflops"), [("h200_sxm_derived", "h200_sxm", 329.3), ("h100_sxm", "h100_sxm", 328.0)]
+)
+def test_attention_runs_as_fast_as_published(profile, device, tflops):
+    """The same: forward of FlashAttention-2, batch 2, sequence 8192, head 128."""
+    operator = attention(
+        "x", batch=2, heads=16, kv_heads=16, sequence=8192, head_size=128, element_bytes=2, causal=False
+    )
+    seconds = RooflineCost(load_profile(profile), find_device(device)).seconds(operator, "fp16")
+    assert operator.flops / seconds / 1e12 == pytest.approx(tflops, rel=0.005)
