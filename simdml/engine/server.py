@@ -47,7 +47,8 @@ class Activity:
     """What a shard did since ``since``, seconds and counts; results read it.
 
     ``queued_s`` is the time pushes waited for a thread or a lock. ``staleness`` counts applied gradients by how many
-    updates of the key came after the parameters they were made from. ``held[waiter, other]`` are the seconds
+    updates of the key came after the parameters they were made from. ``pulls`` counts those answered by worker;
+    ``held[waiter, other]`` are the seconds
     pulls of ``waiter`` were held back until a push of ``other`` came; ``served_s[waiter]`` those until the shard had
     worked that push off.
     """
@@ -58,6 +59,7 @@ class Activity:
     pushes: int = 0
     dropped: int = 0
     updates: int = 0
+    pulls: Counter[int] = field(default_factory=Counter)
     staleness: Counter[int] = field(default_factory=Counter)
     held: dict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
     served_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
@@ -142,6 +144,7 @@ class Shard(Track):
             seen.append(state.version)
         else:
             seen[0] = state.version
+        self.activity.pulls[request.worker] += 1
         request.answer(blame)
 
     def _done(self, push: _Push) -> None:

@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from simdml.errors import OutputError
+from simdml.reporting import server_panel
 from simdml.reporting.gantt import SHORT, Lane, choose_lanes, draw_lanes, hidden_accounts, merge_blocks, spread
 from simdml.reporting.headline import alike, subject
 from simdml.reporting.palette import Style, is_dark, label_of, ordered, style_of
 from simdml.results.result import RankBreakdown, Result
+from simdml.results.servers import ServerActivity
 from simdml.results.timeline import WAITING, shown_window, timeline
 from simdml.results.trace import write_atomically
 from simdml.units import format_time
@@ -45,7 +47,7 @@ _SEEN: Final = 0.001
 
 
 def result_figure(result: Result) -> Figure:
-    """Return a figure with stacked bars of seconds by account, and the timeline of one step below."""
+    """Return a figure with stacked bars of seconds by account, the timeline of one step below, and what servers did."""
     with rc_context(_STYLE):
         classes = spread(alike(result.breakdowns), CLASSES_SHOWN)
         begin, end = shown_window(result.recording)
@@ -53,7 +55,12 @@ def result_figure(result: Result) -> Figure:
         rows = [merge_blocks(lane.spans, SHORT * length_s) for lane in lanes]
         heights = [0.5 + _ROW * len(classes), 0.7 + sum(_ROW * lane.height for lane in lanes)]
         figure = Figure(figsize=(_WIDTH, sum(heights) + 1.1), layout="constrained")
-        bars, gantt = figure.subplots(2, 1, sharex=True, height_ratios=heights)
+        # Asynchronous workers have no common step: the bars are of the mean one, the timeline of one worker's last.
+        shared = not result.recording.asynchronous
+        if result.servers is None:
+            bars, gantt = figure.subplots(2, 1, sharex=shared, height_ratios=heights)
+        else:
+            bars, gantt = _with_servers(figure, heights, result.servers, shared=shared)
         figure.suptitle(f"{result.name}: {format_time(result.step_time_s)} a step, {subject(result)}", fontsize=11)
         scale, unit = _time_unit(result.step_time_s)
         accounts = _draw_bars(bars, classes, scale)
@@ -61,9 +68,20 @@ def result_figure(result: Result) -> Figure:
         bars.set_title("Where the step goes")
         gantt.set_title(_timeline_title(result, lanes))
         gantt.set_xlabel(_time_label(unit, hidden_accounts(lanes, rows)))
-        bars.tick_params(axis="x", labelbottom=False)
+        bars.tick_params(axis="x", labelbottom=not shared)
         _legend(figure, accounts)
         return figure
+
+
+def _with_servers(figure: Figure, heights: list[float], servers: ServerActivity, *, shared: bool) -> tuple[Axes, Axes]:
+    """Draw what servers did at the bottom of ``figure`` and return the axes of bars and timeline above."""
+    figure.set_size_inches(_WIDTH, sum(heights) + 1.1 + server_panel.HEIGHT)
+    grid = figure.add_gridspec(3, 2, height_ratios=[*heights, server_panel.HEIGHT])
+    bars = figure.add_subplot(grid[0, :])
+    gantt = figure.add_subplot(grid[1, :], sharex=bars if shared else None)
+    server_panel.draw_staleness(figure.add_subplot(grid[2, 0]), servers)
+    server_panel.draw_waits(figure.add_subplot(grid[2, 1]), servers)
+    return bars, gantt
 
 
 def save_figure(result: Result, path: str | os.PathLike[str]) -> None:

@@ -21,6 +21,7 @@ from simdml.reporting.headline import (
     subject,
 )
 from simdml.reporting.palette import ordered, style_of
+from simdml.reporting.server_text import server_rows
 from simdml.results.result import Result
 from simdml.units import format_bandwidth, format_bytes, format_time
 
@@ -31,7 +32,8 @@ _BAR_WIDTH = 16
 
 def result_text(result: Result) -> RenderableType:
     """Return the report of ``result``; it fits 80 columns, and 45 lines unless there are many notes."""
-    parts = [_title(result), _headline(result), _accounts(result), _memory(result), _links(result), _notes(result)]
+    parts = [_title(result), _headline(result), _accounts(result), _servers(result), _memory(result), _links(result)]
+    parts.append(_notes(result))
     return Group(*(part for part in parts if part is not None))
 
 
@@ -100,6 +102,17 @@ def _accounts(result: Result) -> RenderableType:
     table.add_row("step", format_time(result.step_time_s), style="bold")
     members = f"{last.rank_class}, {last.num_ranks} of {result.num_gpus} ranks" if several else "every rank alike"
     return _indented(table, f"Where the step goes (rank {last.representative}: {members})")
+
+
+def _servers(result: Result) -> RenderableType | None:
+    if result.servers is None:
+        return None
+    table = _grid()
+    table.add_column(style="dim")
+    table.add_column()
+    for name, text in server_rows(result.servers):
+        table.add_row(name, text)
+    return _indented(table, "Parameter servers")
 
 
 def _memory(result: Result) -> RenderableType | None:

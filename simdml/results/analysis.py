@@ -15,6 +15,7 @@ from simdml.results.accounting import Meanings, account
 from simdml.results.critical_path import critical_path
 from simdml.results.links import link_loads
 from simdml.results.result import RankBreakdown, Result
+from simdml.results.servers import server_activity
 from simdml.strategies.job import Job
 from simdml.workload.operators import Family
 
@@ -62,6 +63,7 @@ def analyse(
         inputs=inputs,
         notes=notes,
         recording=recording,
+        servers=server_activity(recording),
     )
 
 

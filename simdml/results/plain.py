@@ -6,6 +6,7 @@ Keys carry their units. Nothing depends on when or where the simulation ran, so 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import Enum
 from math import isfinite
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from simdml.costs.memory import MemoryEstimate
 from simdml.results.critical_path import PathSegment
 from simdml.results.result import RankBreakdown, Result
+from simdml.results.servers import ServerActivity
 
 MEMORY_PARTS: Final = ("parameters", "gradients", "optimizer", "activations", "buckets", "overhead")
 SEGMENTS_KEPT: Final = 50
@@ -52,6 +54,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
             }
             for load in result.links
         ],
+        "servers": None if result.servers is None else _servers(result.servers),
         "inputs": plain(result.inputs),
         "notes": list(result.notes),
     }
@@ -59,6 +62,17 @@ def result_to_dict(result: Result) -> dict[str, Any]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
+
+
+def _servers(activity: ServerActivity) -> dict[str, Any]:
+    return {
+        "servers": [asdict(load) for load in activity.servers],
+        "mean_staleness_updates": activity.mean_staleness,
+        "staleness_share": {str(updates): fraction for updates, fraction in activity.staleness.items()},
+        "pull_waits_for_workers_s": activity.for_workers_s,
+        "pull_waits_for_servers_s": activity.for_servers_s,
+        "held": [asdict(held) for held in activity.held[:SEGMENTS_KEPT]],
+    }
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simdml.costs.memory import MemoryEstimate
 from simdml.results.critical_path import PathSegment
 from simdml.results.links import LinkLoad
+from simdml.results.servers import ServerActivity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ class Result:
     in the training precision. ``half_width_s`` is that of the 95 % confidence interval of the step time where runs are
     stochastic or asynchronous, infinite if too short to tell, else None. ``breakdowns[0]`` is the class whose rank ends
     the step. ``periodic`` says that further steps would repeat those that were simulated exactly.
+    ``servers`` is what parameter servers did, if there are any.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Result:
     inputs: Mapping[str, Any]
     notes: tuple[str, ...]
     recording: Recording
+    servers: ServerActivity | None = None
 
     @property
     def breakdown(self) -> Mapping[str, float]:

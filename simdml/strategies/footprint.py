@@ -73,7 +73,7 @@ def _device(
         "gradients": replica.gradients,
         "optimizer": replica.optimizer if servers is None or servers.workers_update else 0.0,
         "activations": peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working,
-        "buckets": replica.buffers,
+        "buckets": replica.buffers if servers is None else 0.0,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     overhead += coefficients.communicator_bytes if job.mesh.num_ranks > 1 else 0.0

@@ -15,7 +15,7 @@ KINDS = list(sample_results.every_kind())
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_figure_has_bars_that_fill_the_step_and_a_timeline(kind):
     result = sample_results.every_kind()[kind]
-    bars, gantt = result_figure(result).axes
+    bars, gantt, *_ = result_figure(result).axes
     ends = [patch.get_x() + patch.get_width() for patch in bars.patches]
     assert max(ends) == pytest.approx(result.step_time_s)
     assert gantt.get_xlim() == (0.0, pytest.approx(result.step_time_s))
