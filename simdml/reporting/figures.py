@@ -17,7 +17,8 @@ from simdml.reporting import server_panel
 from simdml.reporting.gantt import SHORT, Lane, choose_lanes, draw_lanes, hidden_accounts, merge_blocks, spread
 from simdml.reporting.headline import alike, subject
 from simdml.reporting.palette import Style, is_dark, label_of, ordered, style_of
-from simdml.results.result import RankBreakdown, Result
+from simdml.results.breakdown import RankBreakdown
+from simdml.results.result import Result
 from simdml.results.servers import ServerActivity
 from simdml.results.timeline import WAITING, shown_window, timeline
 from simdml.results.trace import write_atomically

@@ -7,8 +7,9 @@ from dataclasses import replace
 from math import isfinite
 from typing import Final
 
+from simdml.results.breakdown import RankBreakdown
 from simdml.results.plain import MEMORY_PARTS
-from simdml.results.result import RankBreakdown, Result
+from simdml.results.result import Result
 from simdml.units import format_bytes, format_count, format_flops, format_time
 
 NETWORK_KINDS: Final = frozenset({"nic", "leaf", "spine"})

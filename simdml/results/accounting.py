@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from simdml.engine.execution import Execution, Kind, Meaning, RankExecution
+from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.stream import Stream
 from simdml.engine.track import Blame, Entry, Track
 
@@ -29,9 +29,10 @@ def exposed(account: str) -> str:
 
 
 class Meanings:
-    """What each operation of each track of an execution stands for."""
+    """What each operation of each track of an execution stands for, and how its time is booked."""
 
     def __init__(self, execution: Execution) -> None:
+        self._booked: dict[int, tuple[dict[str, float], float]] = {}
         self._by_track = {
             id(stream): meanings
             for rank in execution.ranks
@@ -41,6 +42,21 @@ class Meanings:
     def of(self, track: Track, entry: Entry) -> Meaning:
         """Return the meaning of ``entry`` of ``track``."""
         return self._by_track[id(track)][entry.operation] if isinstance(track, Stream) else SERVER_WORK
+
+    def booked(self, meaning: Meaning) -> tuple[dict[str, float], float]:
+        """Return the seconds of a BUSY operation by account, and their sum; exact, as times are on the tick."""
+        found = self._booked.get(id(meaning))
+        if found is None:
+            accounts: dict[str, float] = defaultdict(float)
+            for segment in meaning.segments:
+                accounts[account_of(segment)] += segment.seconds
+            found = self._booked[id(meaning)] = (accounts, sum(accounts.values()))
+        return found
+
+
+def account_of(segment: Segment) -> str:
+    """Return the account that a part of a BUSY operation is booked to."""
+    return exposed(segment.account) if segment.kind is Kind.COMMUNICATION else segment.account
 
 
 @dataclass(slots=True)
@@ -54,9 +70,14 @@ class _Ledger:
 
     def kernels(self, meaning: Meaning, entry: Entry, low: float, high: float) -> None:
         clock = entry.start
+        accounts, seconds = self.meanings.booked(meaning)
+        if clock >= low and clock + seconds <= high:
+            for account, part in accounts.items():
+                if part:
+                    self.accounts[account] += part
+            return
         for segment in meaning.segments:
-            account = exposed(segment.account) if segment.kind is Kind.COMMUNICATION else segment.account
-            self.book(account, max(clock, low), min(clock + segment.seconds, high))
+            self.book(account_of(segment), max(clock, low), min(clock + segment.seconds, high))
             clock += segment.seconds
 
     def released(self, blame: Blame | None, low: float, high: float, depth: int) -> None:

@@ -8,14 +8,9 @@ from typing import Any
 
 from simdml import __version__
 from simdml.costs.memory import MemoryEstimate
-from simdml.engine.execution import RankExecution
 from simdml.engine.simulator import Recording
 from simdml.program.instructions import Compute
-from simdml.results.accounting import Meanings, account
-from simdml.results.critical_path import critical_path
-from simdml.results.links import link_loads
-from simdml.results.result import RankBreakdown, Result
-from simdml.results.servers import server_activity
+from simdml.results.result import Result
 from simdml.strategies.job import Job
 from simdml.workload.operators import Family
 
@@ -30,9 +25,8 @@ def analyse(
     inputs: Mapping[str, Any],
     notes: tuple[str, ...] = (),
 ) -> Result:
-    """Return the result of a finished run of ``job``."""
+    """Return the result of a finished run of ``job``; what explains it is worked out when it is asked for."""
     step_time = recording.step_time_s
-    begin, end = recording.window
     model = job.build(job.training.microbatch)
     num_gpus = job.mesh.num_ranks
     samples = job.samples_per_step
@@ -55,15 +49,11 @@ def analyse(
         hardware_flops_per_s_per_gpu=executed / step_time / num_gpus,
         mfu=per_gpu / peak,
         memory=memory,
-        breakdowns=_breakdowns(recording),
-        critical_path=tuple(critical_path(recording, begin, end)),
-        links=tuple(link_loads(recording.execution, step_time)),
         periodic=recording.periodic,
         steps_simulated=recording.steps,
         inputs=inputs,
         notes=notes,
         recording=recording,
-        servers=server_activity(recording),
     )
 
 
@@ -80,33 +70,3 @@ def _executed_flops(recording: Recording) -> float:
         for rank_program in program.classes
     ]
     return sum(per_class[index] * count for index, count in Counter(program.class_of_rank).items())
-
-
-def _breakdowns(recording: Recording) -> tuple[RankBreakdown, ...]:
-    execution = recording.execution
-    meanings = Meanings(execution)
-    members = Counter(execution.partition.rank_class.tolist())
-    ends = [times[-1] for times in recording.step_ends]
-    order = sorted(range(len(ends)), key=lambda position: (-ends[position], position))
-    return tuple(
-        RankBreakdown(
-            rank_class=execution.program.classes[execution.ranks[position].program_class].name,
-            representative=execution.ranks[position].rank,
-            num_ranks=members[position],
-            seconds=_accounts(recording, position, execution.ranks[position], meanings),
-        )
-        for position in order
-    )
-
-
-def _accounts(recording: Recording, position: int, rank: RankExecution, meanings: Meanings) -> dict[str, float]:
-    """Return the accounts of the rank's own last step, all of whose operations have ended.
-
-    In a periodic run that step is as long as the job's; otherwise its accounts are scaled to the mean step.
-    """
-    begin, end = recording.own_window(position)
-    accounts = account(rank, meanings, begin, end)
-    if end - begin != recording.step_time_s:
-        scale = recording.step_time_s / (end - begin)
-        accounts = {name: seconds * scale for name, seconds in accounts.items()}
-    return dict(sorted(accounts.items(), key=lambda item: (-item[1], item[0])))

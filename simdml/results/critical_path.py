@@ -12,7 +12,7 @@ from simdml.engine.execution import Kind
 from simdml.engine.simulator import Recording
 from simdml.engine.stream import Stream
 from simdml.engine.track import Entry, Track
-from simdml.results.accounting import LAUNCH, Meanings, exposed
+from simdml.results.accounting import LAUNCH, Meanings, account_of, exposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,6 @@ def _pieces(track: Track, entry: Entry, meanings: Meanings, low: float, high: fl
     for segment in meaning.segments:
         begin, end = max(clock, low), min(clock + segment.seconds, high)
         if end > begin:
-            account = exposed(segment.account) if segment.kind is Kind.COMMUNICATION else segment.account
-            pieces.append(PathSegment(track.rank, track.name, segment.label, account, begin, end))
+            pieces.append(PathSegment(track.rank, track.name, segment.label, account_of(segment), begin, end))
         clock += segment.seconds
     return pieces

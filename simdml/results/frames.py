@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simdml.costs.memory import MemoryEstimate
+from simdml.results.breakdown import RankBreakdown
 from simdml.results.plain import MEMORY_PARTS
-from simdml.results.result import RankBreakdown, Result
+from simdml.results.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,9 @@ from math import isfinite
 from typing import Any, Final
 
 from simdml.costs.memory import MemoryEstimate
+from simdml.results.breakdown import RankBreakdown
 from simdml.results.critical_path import PathSegment
-from simdml.results.result import RankBreakdown, Result
+from simdml.results.result import Result
 from simdml.results.servers import ServerActivity
 
 MEMORY_PARTS: Final = ("parameters", "gradients", "optimizer", "activations", "buckets", "overhead")

@@ -4,40 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from simdml.costs.memory import MemoryEstimate
-from simdml.results.critical_path import PathSegment
-from simdml.results.links import LinkLoad
-from simdml.results.servers import ServerActivity
+from simdml.engine.simulator import Recording
+from simdml.results.breakdown import RankBreakdown, last_accounts, rank_breakdowns
+from simdml.results.critical_path import PathSegment, critical_path
+from simdml.results.links import LinkLoad, link_loads
+from simdml.results.servers import ServerActivity, server_activity
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from simdml.engine.simulator import Recording
 
-
-@dataclass(frozen=True, slots=True)
-class RankBreakdown:
-    """Seconds of one step by account on a class of ``num_ranks`` equal ranks; they add up to the step time."""
-
-    rank_class: str
-    representative: int
-    num_ranks: int
-    seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """A predicted training step.
 
     Rates are for the whole job. ``model_flops_per_s_per_gpu`` counts forward and backward of matmuls, convolutions and
     attention; ``hardware_flops_per_s_per_gpu`` adds recomputation; ``mfu`` is the former over the device's dense peak
     in the training precision. ``half_width_s`` is that of the 95 % confidence interval of the step time where runs are
-    stochastic or asynchronous, infinite if too short to tell, else None. ``breakdowns[0]`` is the class whose rank ends
-    the step. ``periodic`` says that further steps would repeat those that were simulated exactly.
-    ``servers`` is what parameter servers did, if there are any.
+    stochastic or asynchronous, infinite if too short to tell, else None. ``periodic`` says that further steps would
+    repeat those that were simulated exactly. What explains the step (breakdowns, critical path, links, servers) is
+    worked out from the recording when it is first asked for.
     """
 
     name: str
@@ -53,20 +44,36 @@ class Result:
     hardware_flops_per_s_per_gpu: float
     mfu: float
     memory: tuple[MemoryEstimate, ...]
-    breakdowns: tuple[RankBreakdown, ...]
-    critical_path: tuple[PathSegment, ...]
-    links: tuple[LinkLoad, ...]
     periodic: bool
     steps_simulated: int
     inputs: Mapping[str, Any]
     notes: tuple[str, ...]
     recording: Recording
-    servers: ServerActivity | None = None
 
-    @property
+    @cached_property
+    def breakdowns(self) -> tuple[RankBreakdown, ...]:
+        """Seconds by account on every rank class; the first is the one whose rank ends the step."""
+        return rank_breakdowns(self.recording)
+
+    @cached_property
     def breakdown(self) -> Mapping[str, float]:
         """Seconds by account on the rank that ends the step."""
-        return self.breakdowns[0].seconds
+        return last_accounts(self.recording)
+
+    @cached_property
+    def critical_path(self) -> tuple[PathSegment, ...]:
+        """The chain of operations that fills the step."""
+        return tuple(critical_path(self.recording, *self.recording.window))
+
+    @cached_property
+    def links(self) -> tuple[LinkLoad, ...]:
+        """The load of every link class that is used, busiest first."""
+        return tuple(link_loads(self.recording.execution, self.step_time_s))
+
+    @cached_property
+    def servers(self) -> ServerActivity | None:
+        """What parameter servers did, if there are any."""
+        return server_activity(self.recording)
 
     def path_accounts(self) -> dict[str, float]:
         """Return seconds on the critical path by account.
