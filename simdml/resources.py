@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -91,8 +92,14 @@ def missing_file(path: Path) -> DocumentError:
     return DocumentError(f'no file "{path}"{did_you_mean(path.name, beside)}')
 
 
-def _bundled(kind: Kind) -> dict[str, Path]:
+def _bundled(kind: Kind) -> Mapping[str, Path]:
     folder = data_dir(kind)
+    return _listing(kind, folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _listing(kind: Kind, folder: Path, changed_ns: int) -> Mapping[str, Path]:  # noqa: ARG001
+    """Return the files of a folder by name; it is read again when files were added to it or taken away."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,13 @@ def parse_document(text: str, name: str = "<text>") -> Document:
 
 
 def _read(file: Path) -> Document:
-    return parse_document(read_text(file), str(file))
+    return _parsed(read_text(file), str(file))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, name: str) -> Document:
+    """Return :func:`parse_document`; a sweep reads the same files again and again."""
+    return parse_document(text, name)
 
 
 def _base(document: Document, file: Path) -> Document:
