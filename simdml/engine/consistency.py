@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from simdml.engine.track import Blame
@@ -23,6 +24,19 @@ class Effect(NamedTuple):
 
 DROPPED: Final = Effect()
 APPLIED: Final = Effect(applies=1, completes=True)
+COPIED: Final = Effect(copies=1)
+SUMMED: Final = Effect(sums=1)
+COMPLETED: Final = Effect(sums=1, updates=1, completes=True)
+ALONE: Final = Effect(copies=1, updates=1, completes=True)
+
+
+class Release(Enum):
+    """Whose pulls a push may release: nobody's, its own worker's, all of the key, or those of every key."""
+
+    NOBODY = "nobody"
+    ITS_WORKER = "its worker"
+    THE_KEY = "the key"
+    EVERYBODY = "everybody"
 
 
 class Request(NamedTuple):
@@ -49,7 +63,7 @@ class KeyState:
     applied: dict[int, int] = field(default_factory=dict)
     slowest: int = 0
     seen: dict[int, list[int]] = field(default_factory=dict)
-    waiting: list[Request] = field(default_factory=list)
+    waiting: dict[int, Request] = field(default_factory=dict)
 
 
 class Rule(Protocol):
@@ -59,8 +73,8 @@ class Rule(Protocol):
         """Push ``number`` (from 0) of ``worker`` has arrived: say what it does."""
         ...
 
-    def done(self, state: KeyState, worker: int, effect: Effect) -> bool:
-        """The shard has done ``effect`` for a push of ``worker``: say whether readers of other keys may go on too."""
+    def done(self, state: KeyState, worker: int, effect: Effect) -> Release:
+        """The shard has done ``effect`` for a push of ``worker``: say whose pulls to look at."""
         ...
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
@@ -70,11 +84,12 @@ class Rule(Protocol):
 
 def _sum(state: KeyState, number: int, needed: int) -> Effect:
     """Add one push to version ``number`` in the making, which takes ``needed``."""
-    summed = state.making.pop(number, 0) + 1
-    completes = summed == needed
-    if not completes:
+    summed = state.making.get(number, 0) + 1
+    if summed < needed:
         state.making[number] = summed
-    return Effect(copies=summed == 1, sums=summed > 1, updates=completes, completes=completes)
+        return COPIED if summed == 1 else SUMMED
+    state.making.pop(number, None)
+    return ALONE if summed == 1 else COMPLETED
 
 
 class BulkRule:
@@ -88,11 +103,11 @@ class BulkRule:
         del worker
         return _sum(state, number, self.workers)
 
-    def done(self, state: KeyState, worker: int, effect: Effect) -> bool:
+    def done(self, state: KeyState, worker: int, effect: Effect) -> Release:
         """Publish a complete version."""
         del worker
         state.version += effect.completes
-        return False
+        return Release.THE_KEY if effect.completes else Release.NOBODY
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
         """When the version made of the worker's latest push is there."""
@@ -112,14 +127,16 @@ class StaleRule:
         del worker
         return APPLIED if self.bound != 0 else _sum(state, number, self.workers)
 
-    def done(self, state: KeyState, worker: int, effect: Effect) -> bool:
+    def done(self, state: KeyState, worker: int, effect: Effect) -> Release:
         """Count the push, and find the slowest worker again if it was that worker's."""
         state.version += effect.completes
         before = state.applied.get(worker, 0)
         state.applied[worker] = before + 1
         if self.bound is not None and before == state.slowest and len(state.applied) == self.workers:
-            state.slowest = min(state.applied.values())
-        return False
+            slowest, state.slowest = state.slowest, min(state.applied.values())
+            if state.slowest > slowest:
+                return Release.THE_KEY
+        return Release.ITS_WORKER
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
         """When all it sent, and everybody's pushes of ``bound`` steps before, are part of the key."""
@@ -167,14 +184,17 @@ class BackupRule:
         if begun < self.chief.step or summed > self.needed:
             return DROPPED
         state.making = {begun: summed}
-        completes = summed == self.needed
-        return Effect(copies=summed == 1, sums=summed > 1, updates=completes, completes=completes)
+        if summed < self.needed:
+            return COPIED if summed == 1 else SUMMED
+        return ALONE if summed == 1 else COMPLETED
 
-    def done(self, state: KeyState, worker: int, effect: Effect) -> bool:
+    def done(self, state: KeyState, worker: int, effect: Effect) -> Release:
         """Publish a complete version; the last key's ends the global step."""
         del worker
         state.version += effect.completes
-        return effect.completes and self.chief.key_completed()
+        if effect.completes and self.chief.key_completed():
+            return Release.EVERYBODY
+        return Release.NOBODY
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
         """When the global step that the worker began its last step with is over; it then begins with the new one."""

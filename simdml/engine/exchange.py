@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from simdml.engine.network import Bundle, Network
 from simdml.engine.server import PushCost, Shard
 from simdml.engine.stream import Stream
@@ -35,16 +37,15 @@ class Push:
 
     def begin(self, stream: Stream) -> bool:
         """Move the gradient to the shard."""
-        start, blame, number = stream.ready, Blame(stream, stream.position + 1), self.number
-        self.number += 1
-        self.shard.keys[self.key].sent[stream.rank] = self.number
-
-        def done() -> None:
-            self.shard.arrived(self.key, stream.rank, number, self.cost, blame)
-            stream.finish(start)
-
+        number = self.number
+        self.shard.keys[self.key].sent[stream.rank] = self.number = number + 1
+        done = partial(self._arrived, stream, stream.ready, Blame(stream, stream.position + 1), number)
         self.network.send(self.bundle, self.payload_bytes, self.latency, done)
         return False
+
+    def _arrived(self, stream: Stream, start: float, blame: Blame, number: int) -> None:
+        self.shard.arrived(self.key, stream.rank, number, self.cost, blame)
+        stream.finish(start)
 
 
 class Pull:
@@ -78,10 +79,9 @@ class Pull:
     def begin(self, stream: Stream) -> bool:
         """Ask the shard; when it answers, move the parameters."""
         self.number += 1
-
-        def answer(blame: Blame | None) -> None:
-            start = stream.env.now
-            self.network.send(self.bundle, self.payload_bytes, self.latency, lambda: stream.finish(start, blame))
-
-        self.shard.request(self.key, stream.rank, self.number - self.behind, answer)
+        self.shard.request(self.key, stream.rank, self.number - self.behind, partial(self._answered, stream))
         return False
+
+    def _answered(self, stream: Stream, blame: Blame | None) -> None:
+        done = partial(Stream.finish, stream, stream.env.now, blame)
+        self.network.send(self.bundle, self.payload_bytes, self.latency, done)

@@ -303,13 +303,21 @@ class Network:
 
     def _solve(self, component: list[Bundle]) -> None:
         now = self.env.now
-        if len(component) == 1 and component[0].count == 1:
-            component[0].set_rate(component[0].solo, now)
+        if len(component) == 1:
+            component[0].set_rate(self._rate_of_only(component[0]), now)
         else:
             self.solves += 1
             for bundle, rate in zip(component, max_min_rates(component, self.capacities), strict=True):
                 bundle.set_rate(rate, now)
         self._arm(component)
+
+    def _rate_of_only(self, bundle: Bundle) -> float:
+        """Return the max-min rate of transfers that share their links with none of another bundle."""
+        if bundle.count == 1:
+            return bundle.solo
+        self.solves += 1
+        shares = [self.capacities[k] / (bundle.count * w) for k, w in zip(bundle.links, bundle.weights, strict=True)]
+        return min(bundle.cap, min(shares, default=inf))
 
     def _arm(self, component: list[Bundle]) -> None:
         """Give the bundles one completion event, and those left over from their old ones another."""

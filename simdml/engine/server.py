@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from simdml.engine.clock import quantize
-from simdml.engine.consistency import DROPPED, Chief, Effect, KeyState, Request, Rule, rule_of
+from simdml.engine.consistency import DROPPED, Chief, Effect, KeyState, Release, Request, Rule, rule_of
 from simdml.engine.environment import SimEnvironment
-from simdml.engine.track import Blame, Entry, Track
+from simdml.engine.track import Blame, Entry, Track, blame_on
 from simdml.program.servers import Bulk, ServerShard
 
 ENTRIES_KEPT = 20_000
@@ -127,7 +128,7 @@ class Shard(Track):
         start = max(now, self.free_at[thread])
         end = self.free_at[thread] = start + cost.total(effect)
         push = _Push(key, worker, number, now, start, blame if start == now else None, effect)
-        self.env.call_in(end - now, lambda: self._done(push))
+        self.env.call_in(end - now, partial(self._done, push))
 
     def request(self, key: str, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
         """Call ``answer`` when ``worker``, which has sent ``wanted`` pushes of the key, may have it."""
@@ -136,7 +137,7 @@ class Shard(Track):
         if self.rule.readable(state, worker, wanted):
             self._answer(state, request, None)
         else:
-            state.waiting.append(request)
+            state.waiting[worker] = request
 
     def _answer(self, state: KeyState, request: Request, blame: Blame | None) -> None:
         seen = state.seen.setdefault(request.worker, [])
@@ -155,26 +156,28 @@ class Shard(Track):
         if len(self.entries) > 2 * ENTRIES_KEPT:
             self.forget(ENTRIES_KEPT)
         self._note(state, push)
-        everybody = self.rule.done(state, push.worker, push.effect)
-        cause = Blame(self, self.position)
-        if everybody:
+        release = self.rule.done(state, push.worker, push.effect)
+        if release is Release.EVERYBODY:
             for shard in self.peers:
                 for each in shard.keys.values():
-                    shard._serve(each, push, cause)
-        elif state.waiting and push.effect is not DROPPED:
-            self._serve(state, push, cause)
+                    shard._release(each, list(each.waiting.values()), push, blame_on(self))
+        elif state.waiting and release is not Release.NOBODY:
+            own = state.waiting.get(push.worker)
+            if release is Release.THE_KEY:
+                self._release(state, list(state.waiting.values()), push, blame_on(self))
+            elif own is not None:
+                self._release(state, [own], push, blame_on(self))
 
-    def _serve(self, state: KeyState, push: _Push, cause: Blame) -> None:
-        """Answer the pulls that ``push`` released, in the order they asked."""
-        ready: list[Request] = []
-        held: list[Request] = []
-        for request in state.waiting:
-            (ready if self.rule.readable(state, request.worker, request.wanted) else held).append(request)
-        state.waiting = held
+    def _release(self, state: KeyState, requests: list[Request], push: _Push, cause: Blame) -> None:
+        """Answer those of the pulls that ``push`` released, in the order they asked."""
+        activity, now = self.activity, self.env.now
+        ready = [each for each in requests if self.rule.readable(state, each.worker, each.wanted)]
+        for request in ready:
+            del state.waiting[request.worker]
         for request in ready:
             waited_until = max(request.asked, push.arrived)
-            self.activity.held[request.worker, push.worker] += waited_until - request.asked
-            self.activity.served_s[request.worker] += self.env.now - waited_until
+            activity.held[request.worker, push.worker] += waited_until - request.asked
+            activity.served_s[request.worker] += now - waited_until
             self._answer(state, request, cause)
 
     def _ended_at(self, time: float) -> Blame | None:

@@ -8,9 +8,10 @@ from simdml.engine.simulator import simulate
 from simdml.program.instructions import Compute, Push
 from simdml.results.accounting import Meanings, account
 from simdml.results.critical_path import critical_path
+from simdml.strategies import compiler
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.job import PipelinePlan
-from simdml.strategies.parameter_server import compiling
+from simdml.strategies.parameter_server import compiling, worker
 from simdml.strategies.parameter_server.compression import COMPRESSIONS
 from simdml.strategies.parameter_server.partition import Partition
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
@@ -51,6 +52,24 @@ def test_equal_servers_as_one_are_exact(monkeypatch, consistency, servers):
     alone = run(5, servers, **options)
     assert (len(together.execution.shards), len(alone.execution.shards)) == (1, servers)
     assert together.step_ends == alone.step_ends
+
+
+@pytest.mark.parametrize("fetch", ["after_push", "at_start"])
+@pytest.mark.parametrize("consistency", ["bsp", "asynchronous", "ssp", "backup"])
+def test_one_message_after_another_needs_no_streams_of_its_own(monkeypatch, consistency, fetch):
+    """A worker that sends one message and waits does it in turn, as it would on streams side by side."""
+    options = {"consistency": consistency, "staleness": 2, "fetch": fetch, "messages": "model", "overlap": False}
+    options |= {"backup_workers": int(consistency == "backup"), "layers": ((0.25, 0.5, 2**16),) * 3}
+    in_turn = run(6, 3, steps=8, server=ServerCost(2.0**25), **options)
+    assert [stream.name for stream in in_turn.execution.ranks[0].streams] == ["compute"]
+    # A copy out, a push, a pull and a copy back for each worker and step, whatever the number of servers.
+    assert in_turn.execution.network.started == pytest.approx(4 * 6 * 8, abs=4 * 6 * 2)
+    compiler._compiled.cache_clear()
+    monkeypatch.setattr(worker.Worker, "_in_turn", False)
+    apart = run(6, 3, steps=8, server=ServerCost(2.0**25), **options)
+    compiler._compiled.cache_clear()
+    assert len(apart.execution.ranks[0].streams) == 5
+    assert apart.step_ends == in_turn.step_ends
 
 
 def test_servers_beside_workers_are_told_apart():

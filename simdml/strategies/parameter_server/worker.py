@@ -48,6 +48,8 @@ class Worker:
         """Return the rank program, empty streams left out."""
         streams = [Stream("compute", tuple(self._compute()))]
         streams += self.part.streams(self.training.num_microbatches)
+        if self._in_turn:
+            return RankProgram(name, tuple(streams))
         streams += self._outward()
         if self.node.leads:
             streams += [*self._pushes(), *self._pulls()]
@@ -63,8 +65,15 @@ class Worker:
         """Whether the compute stream waits for single keys, not for all at once."""
         return self.plan.priority != "none" or not self.plan.barrier
 
+    @property
+    def _in_turn(self) -> bool:
+        """Whether nothing can happen side by side: one message, sent and fetched while the GPU waits."""
+        plan = self.plan
+        whole = plan.barrier and not plan.delay and plan.priority == "none" and self.node.gpus == 1
+        return whole and len(self.keys) == len(self.keys[0].parts) == 1
+
     def _compute(self) -> Iterator[Instruction]:
-        if self._at_start:
+        if self._at_start and not self._in_turn:
             yield Record(STEP)
         for number in range(self.training.num_microbatches):
             yield from self.part.before_forward()
@@ -99,20 +108,28 @@ class Worker:
                 yield Record(f"gradient {self.keys[announced].name}")
                 announced += 1
 
+        if self._in_turn:
+            yield self.code.backward()
+            return
         yield from self.code.backward_by_layer(gradient_ready)
         yield from (Record(f"gradient {key.name}") for key in self.keys[announced:])
 
     def _end_of_step(self) -> Iterator[Instruction]:
-        if self._at_start:
-            if self.node.leads:
-                yield from (Wait(f"pushed {part.name}") for key in self.keys for part in key.parts)
-        elif self.plan.barrier:
+        if self._in_turn:
+            yield from self._to_host(self.keys[0])
+            yield self._push(self.keys[0].parts[0])
+        elif self._at_start and self.node.leads:
+            yield from (Wait(f"pushed {part.name}") for key in self.keys for part in key.parts)
+        if self.plan.barrier and not self._at_start:
             yield from self._parameters(self.plan.delay)
         yield StepEnd()
 
     def _parameters(self, lag: int) -> Iterator[Instruction]:
         """Yield the wait for all parameters, those of ``lag`` steps before, and the update if workers make it."""
-        if self._by_key:
+        if self._in_turn:
+            yield self._pull(self.keys[0].parts[0])
+            yield from self._to_device(self.keys[0])
+        elif self._by_key:
             yield from (Wait(f"{PARAMETERS} {key.name}", lag) for key in self.keys)
         else:
             yield Wait(PARAMETERS, lag)
@@ -196,9 +213,16 @@ class Worker:
     def _pushed(self, parts: Iterable[Part]) -> Iterator[Instruction]:
         for part in parts:
             yield Wait(f"host {part.name}")
-            payload = part.payload_bytes / self.plan.compression.push
-            yield Push(part.name, part.server, part.name, payload, every=self.plan.push_every)
+            yield self._push(part)
             yield Record(f"pushed {part.name}")
+
+    def _push(self, part: Part) -> Push:
+        payload = part.payload_bytes / self.plan.compression.push
+        return Push(part.name, part.server, part.name, payload, every=self.plan.push_every)
+
+    def _pull(self, part: Part) -> Pull:
+        payload, behind = part.payload_bytes / self.plan.compression.pull, int(self._at_start)
+        return Pull(part.name, part.server, part.name, payload, behind, every=self.plan.pull_every)
 
     def _pulls(self) -> Iterator[Stream]:
         if self.plan.priority != "none":
@@ -214,9 +238,7 @@ class Worker:
         for part in parts:
             if not self._at_start:
                 yield Wait(f"pushed {part.name}")
-            payload = part.payload_bytes / self.plan.compression.pull
-            behind = int(self._at_start)
-            yield Pull(part.name, part.server, part.name, payload, behind, every=self.plan.pull_every)
+            yield self._pull(part)
             yield Record(f"pulled {part.name}")
 
 
