@@ -52,7 +52,9 @@ class Row:
 
 SOURCES = """Regenerate with: python calibrate/extrapolate_nodes.py MEASURED_FOLDER
 Measured by others: ABCI, aistabci/abci2.0benchmark; DeepBench, baidu-research/DeepBench results/train; the sweeps
-below by those whom calibrate/communication names. Predictions come from one and two nodes alone.
+below by those whom calibrate/communication names. Predictions come from one and two nodes alone. These are all machines
+with an all-reduce by NCCL on two nodes and on more; DeepBench prints the fastest library of each size, and the sizes
+where that was another one are named.
 """
 ABCI = {
     "ABCI A100": (Machine(8, 80, True, "2.8.4"), "a100_abci_{}node_{}gpu_all_reduce.txt", ((1, 8), (2, 16), (8, 64))),
@@ -84,6 +86,19 @@ def table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def by_other_libraries(folder: Path) -> list[str]:
+    """Return a line for every size of DeepBench's on two and four nodes that NCCL did not run."""
+    return [
+        f"    left out, by {row['algorithm']}: {row['gpu_file'].removeprefix('NV_')}, {int(row['ranks']) // 8} nodes, "
+        f"{float(row['bytes']) / MIB:.1f} MiB"
+        for row in table(folder / "deepbench_allreduce.csv")
+        if row["gpu_file"].removeprefix("NV_") in DEEPBENCH
+        and int(row["ranks"]) in (16, 32)
+        and float(row["bytes"]) >= MIB
+        and not row["algorithm"].startswith("NCCL")
+    ]
 
 
 def predict(case: Case) -> tuple[MoreNodesFit, list[Row]]:
@@ -145,7 +160,7 @@ def report(folder: Path) -> str:
         ]
         lines.append(f"    {line(rows)}")
         every += rows
-    lines.append(f"more nodes, all machines: {line(every)}\n")
+    lines += [f"more nodes, all machines: {line(every)}", *by_other_libraries(folder), ""]
     errors = {name: interpolation_errors(points, MIB) for name, points in sweeps(folder).items()}
     lines += [
         f"{name[:58]:60}{len(found):>4} sizes, median {statistics.median(map(abs, found)):6.1%},"

@@ -130,7 +130,7 @@ COUNT = Dimension(
         [Unit("M", "million", Fraction(10**6)), Unit("G", "billion", Fraction(10**9))],
         [Unit("B", "billion", Fraction(10**9)), Unit("T", "trillion", Fraction(10**12))],
     ),
-    ("300 B", "1024"),
+    ("1024", "16 k"),
     bare=True,
 )
 POWER = Dimension("a power", "W", _table(_decimal("W", "watt", "kM")), ("700 W", "1.2 kW"))

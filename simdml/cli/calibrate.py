@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from simdml.cli.console import show, table
-from simdml.cli.writing import write_text, write_whole
+from simdml.cli.writing import PicturePath, write_text, write_whole
 from simdml.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def fit(
 @command.command("show")
 @click.argument("name")
 @click.argument("readings", nargs=-1, type=_File)
-@click.option("--draw", type=_File, metavar="FILE", help="Draw predictions over READINGS (.png, .svg or .pdf).")
+@click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predictions over READINGS (.png, .svg or .pdf).")
 @_cluster
 @_nccl
 @_device

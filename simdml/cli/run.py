@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from simdml.cli.writing import json_text, write_text, write_whole
+from simdml.cli.writing import PicturePath, json_text, write_text, write_whole
 from simdml.results.plain import result_to_dict
 from simdml.results.result import Result
 from simdml.scenario.loading import load_scenario
@@ -20,9 +20,7 @@ RESULT_FILE, TRACE_FILE = "result.json", "trace.json"
 @click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a timeline for ui.perfetto.dev.")
-@click.option(
-    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw where the step goes (png, svg, pdf)."
-)
+@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw where the step goes (png, svg, pdf).")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write result.json and trace.json to DIR.")
 def command(
     file: str,

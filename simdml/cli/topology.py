@@ -8,7 +8,7 @@ import click
 
 from simdml.cli.console import show, table
 from simdml.cli.topology_import import TopologyCommand
-from simdml.cli.writing import write_whole
+from simdml.cli.writing import PicturePath, write_whole
 from simdml.cluster.describe import LINK_COLUMNS, fact_rows, link_rows
 from simdml.cluster.loading import load_cluster
 
@@ -16,7 +16,7 @@ from simdml.cluster.loading import load_cluster
 @click.command("topology", cls=TopologyCommand)
 @click.argument("name")
 @click.option("--nodes", type=click.IntRange(min=1), help="How many nodes; the cluster's own number by default.")
-@click.option("--draw", type=click.Path(path_type=Path), metavar="FILE", help="Draw it to FILE (.png, .svg or .pdf).")
+@click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw it to FILE (.png, .svg or .pdf).")
 def command(name: str, nodes: int | None, draw: Path | None) -> None:
     """Print the cluster NAME, bundled or a file: its nodes, devices and links."""
     cluster = load_cluster(name, None if nodes is None else {"nodes": nodes})

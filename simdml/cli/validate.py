@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simdml.cli.console import show, table
-from simdml.cli.writing import json_text, write_whole
+from simdml.cli.writing import PicturePath, json_text, write_whole
 from simdml.errors import InfeasibleError, UsageError
 from simdml.units import parse_bandwidth
 
@@ -36,7 +36,7 @@ def command() -> None:
 )
 @click.option("--quick", is_flag=True, help="One short job of each family.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--draw", type=click.Path(path_type=Path), metavar="FILE", help="Draw predicted against measured.")
+@click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured.")
 def live(
     hosts: int | None, rate: str | None, strategies: str | None, quick: bool, as_json: bool, draw: Path | None
 ) -> None:

@@ -10,7 +10,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
 from simdml.errors import OutputError
+
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+class PicturePath(click.Path):
+    """The name of a picture, refused before anything is computed where its suffix is that of none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.suffix not in PICTURES:
+            self.fail(f"cannot draw {str(path)!r}: end the name in {', '.join(PICTURES)}", param, ctx)
+        return path
 
 
 def json_text(data: Mapping[str, Any]) -> str:

@@ -25,6 +25,8 @@ from simdml.errors import DocumentError, TopologyError, did_you_mean, listed, qu
 from simdml.resources import find
 
 NAME = "name"
+MOST_NODES = 2**17
+"""A million GPUs in nodes of eight: some minutes of building; more is a slip of the pen."""
 
 
 def load_cluster(
@@ -74,6 +76,9 @@ def _build(name: str, document: Document) -> Cluster:
     transport = _transport(spec.network)
     kinds = _kinds(name, spec, document, transport)
     total = sum(count for _, count, _ in kinds)
+    if total > MOST_NODES:
+        place = document.place(("nodes",) if spec.groups is None else ("groups",))
+        raise DocumentError(f"{total:,} nodes are more than the {MOST_NODES:,} that can be built", place=place)
     if total > 1:
         _check_network(spec, document, kinds)
     network = _network(spec.network, kinds, transport) if spec.network is not None and total > 1 else None

@@ -42,11 +42,11 @@ def _decode(content: bytes, place: Place) -> str:
     if content.startswith(_UTF16_MARKS):
         raise DocumentError("the file is UTF-16", place=place, hint="save it as UTF-8")
     if (nul := content.find(b"\0")) >= 0:
-        message = f"this is a binary file, not YAML: byte {nul} is NUL"
-        raise DocumentError(message, place=place, hint="a YAML text file is needed")
+        message = f"this is a binary file, not text: byte {nul} is NUL"
+        raise DocumentError(message, place=place, hint="a text file in UTF-8 is needed")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         message = f"this is not UTF-8 text: byte {error.start} (line {line}) is 0x{content[error.start]:02x}"
-        raise DocumentError(message, place=place, hint="a YAML text file in UTF-8 is needed") from None
+        raise DocumentError(message, place=place, hint="a text file in UTF-8 is needed") from None

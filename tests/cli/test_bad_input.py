@@ -144,6 +144,12 @@ CASES = {
     ),
     "unknown strategy": (job(strategy="dpp"), 4, "dpp", ['unknown strategy "dpp"', '"ddp"']),
     "unknown cluster": (job(cluster="dgx_a10"), 4, "dgx_a10", ['unknown cluster "dgx_a10"', '"dgx_a100"']),
+    "more nodes than anybody has": (
+        job(cluster="{name: dgx_a100, nodes: 100000000}"),
+        3,
+        "100000000",
+        ["100,000,000 nodes are more than the 131,072"],
+    ),
     "unknown cluster to change": (
         job(cluster="{name: dgx_a10, nodes: 2}"),
         4,
@@ -251,7 +257,7 @@ def test_bad_scenario(name, command, simdml, tmp_path):
 def test_binary_file(simdml, tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_bytes(b"\x7fELF\x02\x01\x01\x00" + bytes(range(256)))
-    check(simdml("run", path), 3, f"{path}: ", ["this is a binary file, not YAML"])
+    check(simdml("run", path), 3, f"{path}: ", ["this is a binary file, not text"])
 
 
 def test_large_file_is_not_read(simdml, tmp_path):
@@ -321,6 +327,9 @@ def test_bad_assignment(simdml, assignment, code, pieces):
         (["run", "quickstart", "--jsn"], ["--json"]),
         (["list", "model"], ["models"]),
         (["topology", "dgx_a100", "--nodes", "0"], ["--nodes"]),
+        (["run", "quickstart", "--figure", "step.gif"], ["--figure", "'step.gif'", ".png, .svg, .pdf"]),
+        (["topology", "dgx_a100", "--draw", "picture"], ["--draw", "'picture'", ".png, .svg, .pdf"]),
+        (["validate", "live", "--draw", "x.jpg"], ["--draw", "'x.jpg'"]),
     ],
 )
 def test_bad_usage(simdml, arguments, pieces):
