@@ -14,7 +14,6 @@ import click
 
 from simdml.errors import OutputError
 
-
 PICTURES = (".png", ".svg", ".pdf")
 
 
