@@ -28,7 +28,7 @@ from simdml.strategies.job import Job
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
 from simdml.strategies.sequence_parallel import replicated_elements
-from simdml.strategies.stage_code import Backward, StageCode, stage_code
+from simdml.strategies.stage_code import Backward, Parts, StageCode, stage_code
 from simdml.strategies.stages import cut
 from simdml.workload.model import Block, Model
 
@@ -46,8 +46,9 @@ def compile_hybrid(job: Job) -> Program:
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
     roles = replica_roles(job)
+    parts: Parts = {}
     classes = tuple(
-        _StageProgram(job, model, stages, pipeline, device, role).build()
+        _StageProgram(job, model, stages, pipeline, device, role, parts).build()
         for role in range(len(roles))
         for device in range(pipeline.depth)
     )
@@ -83,13 +84,15 @@ class _StageProgram:
     pipeline: Pipeline
     device: int
     role: int
+    parts: Parts
     code: list[StageCode] = field(init=False)
     replica: Replica = field(init=False)
     sends: dict[str, list[Instruction]] = field(default_factory=dict)
     messages: dict[Hop, _Messages] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.code = [stage_code(self.job, self.stages[stage]) for stage in self.pipeline.stages_on(self.device)]
+        mine = self.pipeline.stages_on(self.device)
+        self.code = [stage_code(self.job, self.stages[stage], self.parts) for stage in mine]
         self.replica = make_replica(self.job, self.code, self.role)
 
     def build(self) -> RankProgram:

@@ -46,6 +46,10 @@ GradientReady = Callable[[int], Iterator[Instruction]]
 """Called with the number of parameters whose gradients are ready so far; gives what to do then."""
 
 
+Parts = dict[tuple[int, Activity, Backward], tuple[Made, ...]]
+"""What blocks and layers, by identity, become."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One layer's forward, recomputation or backward; ``gradients`` of its parameters are ready after it."""
@@ -56,9 +60,10 @@ class Step:
     gradients: int = 0
 
 
-def stage_code(job: Job, blocks: tuple[Block, ...]) -> StageCode:
-    """Return the code of a stage of ``job``."""
-    return StageCode(blocks, job.mesh.size("tp"), job.training.recompute, spread=job.spread)
+def stage_code(job: Job, blocks: tuple[Block, ...], parts: Parts | None = None) -> StageCode:
+    """Return the code of a stage of ``job``; stages given the same ``parts`` share what repeated blocks become."""
+    known = {} if parts is None else parts
+    return StageCode(blocks, job.mesh.size("tp"), job.training.recompute, spread=job.spread, parts=known)
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class StageCode:
     recompute: Recompute
     half: Backward = Backward.WHOLE
     spread: Spread = PLAIN
-    _parts: dict[tuple[int, Activity], tuple[Made, ...]] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
     _forward: Routine | None = None
     _backward: Routine | None = None
     _halves: dict[Backward, StageCode] = field(default_factory=dict)
@@ -80,7 +85,7 @@ class StageCode:
         if half is self.half:
             return self
         if half not in self._halves:
-            self._halves[half] = StageCode(self.blocks, self.tp, self.recompute, half, self.spread)
+            self._halves[half] = StageCode(self.blocks, self.tp, self.recompute, half, self.spread, self.parts)
         return self._halves[half]
 
     def forward(self) -> Routine:
@@ -106,7 +111,7 @@ class StageCode:
                     yield from self._run(block, activity, [layer for _, layer in run])
                     continue
                 for _, layer in run:
-                    yield from joined(f"{block.name}.{layer.name}", activity, self._pieces(block, layer, activity))
+                    yield from self._layer(block, layer, activity)
                     ready += len(layer.parameters)
                     yield from gradient_ready(ready)
 
@@ -170,10 +175,10 @@ class StageCode:
         return joined(block.name, activity, (p for layer in layers for p in self._pieces(block, layer, activity)))
 
     def _known(self, what: Block | Layer, activity: Activity, make: Callable[[], Iterator[Made]]) -> tuple[Made, ...]:
-        key = (id(what), activity)
-        if key not in self._parts:
-            self._parts[key] = tuple(make())
-        return self._parts[key]
+        key = (id(what), activity, self.half)
+        if key not in self.parts:
+            self.parts[key] = tuple(make())
+        return self.parts[key]
 
     def _pieces(self, block: Block, layer: Layer, activity: Activity) -> Iterator[Piece]:
         operators = layer.forward

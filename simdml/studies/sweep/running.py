@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -41,15 +42,22 @@ def run_points(base: Document, name: str, points: Iterable[Point], start: Start)
 def _drain(
     base: Document, name: str, waiting: deque[Point], workers: Workers, pending: dict[Future[Outcome], Point]
 ) -> Iterator[Finished]:
+    call = _evaluate_and_collect if workers.collect else evaluate
     while waiting or pending:
         with starting_processes():
             while waiting and len(pending) < workers.in_flight:
-                pending[workers.executor.submit(evaluate, base, name, waiting[0])] = waiting[0]
+                pending[workers.executor.submit(call, base, name, waiting[0])] = waiting[0]
                 waiting.popleft()
         done, _ = wait(pending, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda future: pending[future].number):
             outcome = _outcome(future)
             yield pending.pop(future), outcome
+
+
+def _evaluate_and_collect(base: Document, name: str, point: Point) -> Outcome:
+    outcome = evaluate(base, name, point)
+    gc.collect()
+    return outcome
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
