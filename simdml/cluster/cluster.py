@@ -143,6 +143,11 @@ class Cluster:
         """Return numbers that are equal for GPUs of one device type."""
         return self._layout.device_kinds(gpus)
 
+    def devices(self, gpus: int) -> list[Device]:
+        """Return what the first ``gpus`` GPUs are, one a kind of node, in the order of the nodes."""
+        used = [group for group in self.node_groups if group.template.gpus and group.first_gpu < gpus]
+        return [group.template.device for group in used if group.template.device is not None]
+
     def node_of(self, gpu: int) -> int:
         """Return the node of ``gpu``; raises TopologyError where there is none."""
         return self._layout.locate(gpu)[1]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,28 @@ def load_cluster(
         UnknownNameError: no such cluster or GPU; the nearest names are listed.
         DocumentError: a file or value that cannot be accepted, with its place.
         TopologyError: a GPU that cannot be reached.
+
+    Clusters never change, so an equal one that was built before is returned again.
     """
     name, document = _document(source)
     if overrides is not None:
         changes = overrides if isinstance(overrides, Document) else from_mapping(overrides, "<overrides>")
         document = merged(document, expand_dotted(changes))
-    return _build(name, document)
+    return _built(_Recipe(name, json.dumps(document.data, sort_keys=True), document))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """A cluster to build; equal ones have the same name and the same ``text``, wherever its parts came from."""
+
+    name: str
+    text: str
+    document: Document = field(compare=False)
+
+
+@lru_cache(maxsize=32)
+def _built(recipe: _Recipe) -> Cluster:
+    return _build(recipe.name, recipe.document)
 
 
 def _document(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> tuple[str, Document]:

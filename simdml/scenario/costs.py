@@ -12,7 +12,7 @@ from simdml.cluster.cluster import Cluster
 from simdml.costs.collectives.direct import HostCopies, PeerCopies
 from simdml.costs.collectives.fits import default_fit_names
 from simdml.costs.collectives.gloo import GlooCost
-from simdml.costs.collectives.nccl import NcclCost
+from simdml.costs.collectives.nccl import nccl_cost
 from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
 from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.collectives.rooted import HierarchicalCopies, RootCopies
@@ -71,7 +71,7 @@ def build_costs(
         InfeasibleError: a precision that a device does not compute in.
     """
     precision = scenario.spec.training.precision
-    devices = {cluster.device(gpu).name: cluster.device(gpu) for gpu in range(gpus)}
+    devices = {device.name: device for device in cluster.devices(gpus)}
     profiles = {name: _profile(scenario, name, choices) for name in devices}
     for device in devices.values():
         if precision not in device.peak_flops:
@@ -139,4 +139,4 @@ def _library(scenario: Scenario, cluster: Cluster, choices: Choices) -> Library:
         network_fit = load_nccl_fit(relative(scenario, network, COMMUNICATION))
     with located(scenario.document, COMMUNICATION, "version"):
         fit = CommunicationFit(node_fit, network_fit)
-        return Library(NcclCost(cluster, fit, asked.version or DEFAULT_VERSION), (node, network), fit)
+        return Library(nccl_cost(cluster, fit, asked.version or DEFAULT_VERSION), (node, network), fit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from simdml.calibration.communication import CommunicationFit, NcclFit
 from simdml.cluster.cluster import Cluster
@@ -18,6 +19,9 @@ from simdml.errors import InfeasibleError
 
 _SENDS = {CollectiveKind.SEND_RECV: one_send, CollectiveKind.SHIFT: shift, CollectiveKind.ALL_TO_ALL: all_to_all}
 
+_MOST_GROUPS = 4096
+"""Communicators remembered at most, and what was worked out for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
@@ -28,6 +32,12 @@ class _Selection:
     protocol: str
     latency_s: float
     rate_bytes_per_s: float
+
+
+@lru_cache(maxsize=8)
+def nccl_cost(cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION) -> NcclCost:
+    """Return :class:`NcclCost`, the same for the same cluster, so that jobs on it share what was worked out."""
+    return NcclCost(cluster, fit, version)
 
 
 class NcclCost:
@@ -82,6 +92,9 @@ class NcclCost:
     def _group(self, members: tuple[int, ...]) -> tuple[Group, int]:
         found = self._groups.get(members)
         if found is None:
+            if len(self._groups) >= _MOST_GROUPS:
+                for known in (self._groups, self._shapes, self._selections, self._traffic):
+                    known.clear()
             group = self._placement.place(members)
             # Sends read the parts' kinds, collectives the shape.
             symmetry = (group.shape, *dict.fromkeys((part.kind, len(part.gpus)) for part in group.parts))
