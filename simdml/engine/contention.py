@@ -31,9 +31,8 @@ def contended_links(
 ) -> frozenset[int]:
     """Return the link classes that would be over capacity if everyone who uses them did at once and at full rate.
 
-    A stream, or the members of a collective together, have one transfer under way at a time, or as many as a stream has
-    lanes. The other links never
-    limit anything below the rate it would have alone.
+    A stream, or the streams of one name of the members of a collective together, have one transfer under way at a time,
+    or as many as a stream has lanes. The other links never limit anything below the rate it would have alone.
     """
     demand: dict[int, dict[object, float]] = defaultdict(dict)
     for position, rank in enumerate(partition.representatives):
@@ -44,7 +43,7 @@ def contended_links(
                     if isinstance(instruction, Collective):
                         together = classes_of(instruction, rank, table, partition)
                         if len(together) > 1:
-                            user = (instruction.group, instruction.kind, instruction.transport, together)
+                            user = (stream.name, instruction.group, together)
                     _, cap = table.price(instruction, rank)
                     loads = partition.weights[int(partition.flow_class[table.find(instruction, rank)])]
                     rate = solo_rate(loads, cap, capacities) * max(stream.lanes, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from simdml.cluster.cluster import Cluster
 from simdml.engine.consistency import Chief
@@ -15,11 +16,15 @@ from simdml.engine.server import Shard
 from simdml.engine.stream import Stream
 from simdml.program.program import Program
 
+PEERS: Final = "waiting for peers"
+"""The account of time spent until others have come to a collective."""
+
 
 class Kind(StrEnum):
-    """What an operation's own time (start to end) is."""
+    """What an operation's own time (start to end) is; JOINT is BUSY that began when the last of a group came."""
 
     BUSY = "busy"
+    JOINT = "joint"
     COMMUNICATION = "communication"
     WAIT = "wait"
     MARK = "mark"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -23,6 +23,7 @@ from simdml.engine.folding import Partition, fold
 from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Bundle, Flow, Network, transfer_s
 from simdml.engine.stream import Host, Operation, Stream
+from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine
 from simdml.program.instructions import (
     Beside,
     Collective,
@@ -70,45 +71,16 @@ def lower(
     return execution
 
 
-@dataclass(slots=True)
-class _Timed:
-    """A run of kernels on a device fed by a host thread, as a max-plus map.
-
-    It ends ``seconds`` after the stream is ready, and not before ``launched_s`` after the host reached it; the host is
-    done with it after ``host_s``. Seconds on the tick.
-    """
-
-    meaning: Meaning
-    seconds: float
-    launched_s: float = 0.0
-    host_s: float = 0.0
+_Members = tuple[str, tuple[int, ...]]
+"""A group, and the rank classes of one of its communicators."""
 
 
-@dataclass(slots=True)
-class _Stretch:
-    """Kernels and private collectives in a row, on their way to become one delay."""
+class _JointRun:
+    """Parts of a joint stretch in the making, and who takes part."""
 
-    parts: list[_Timed] = field(default_factory=list)
-    duration: float = 0.0
-    launched: float = 0.0
-
-    def add(self, timed: _Timed, clock: float) -> float:
-        """Append kernels whose launches begin ``clock`` seconds into the step; return the clock after them."""
-        self.launched = max(self.launched + timed.seconds, clock + timed.launched_s)
-        self.duration += timed.seconds
-        self.parts.append(timed)
-        return clock + timed.host_s
-
-    def joined(self, host_s: float) -> _Timed:
-        """Return the stretch as one, its host clock having begun at 0."""
-        return _Timed(self.meaning(), self.duration, self.launched, host_s)
-
-    def meaning(self) -> Meaning:
-        """Return what the stretch stands for: the very meaning of its only part, or that of all together."""
-        if len(self.parts) == 1:
-            return self.parts[0].meaning
-        segments = tuple(segment for part in self.parts for segment in part.meaning.segments)
-        return Meaning(f"{segments[0].label} .. {segments[-1].label}", Kind.BUSY, "", segments)
+    def __init__(self) -> None:
+        self.group: _Members = ("", ())
+        self.parts: list[Runs | JointPart] = []
 
 
 class _Known:
@@ -155,9 +127,16 @@ class _Builder:
         self.bundles: dict[tuple[int, float], Bundle] = {}
         self.rendezvous: dict[tuple[str, str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
-        self.timed: dict[tuple[int, str, float], _Timed] = {}
+        self.timed: dict[tuple[int, str, float], Timed] = {}
         self.meanings: dict[tuple[int, ...], Meaning] = {}
-        self.certain: dict[tuple[Collective | Beside | Routine, int], _Timed | None] = {}
+        self.joints: dict[tuple[object, ...], JointPart] = {}
+        self.joint_meanings: dict[tuple[tuple[object, ...], int], Meaning] = {}
+        self.joint_parts: dict[tuple[Collective | Routine, int], tuple[_Members, JointPart] | None] = {}
+        self.joint_collectives: dict[tuple[Collective, tuple[int, ...]], JointPart] = {}
+        self.joint_routines: dict[tuple[Routine, _Members], JointPart] = {}
+        self.meetings: dict[_Members, ops.Meeting] = {}
+        self.runs: dict[tuple[int, _Members], Runs] = {}
+        self.certain: dict[tuple[Collective | Beside | Routine, int], Timed | None] = {}
         self.classes = self.partition.rank_class
         self.contended: frozenset[int] = frozenset()
         if coarsened:
@@ -215,27 +194,42 @@ class _Builder:
     ) -> list[tuple[Operation, Meaning]]:
         lowered: list[tuple[Operation, Meaning]] = []
         clock = 0.0
-        stretch: _Stretch | None = None
+        stretch: Stretch | None = None
+        joint = _JointRun()
+
+        def flush() -> None:
+            nonlocal clock, stretch
+            if joint.parts:
+                clock, stretch = self._together(joint, rank, clock, stretch or Stretch(), lowered)
+            if stretch is not None and stretch.parts:
+                lowered.append(self._delay(stretch))
+            stretch = None
+
         for instruction in instructions:
             timed = self._certain(instruction, rank)
-            if timed is not None:
-                stretch = stretch or _Stretch()
+            part = self._joint_part(instruction, rank) if timed is None else None
+            if timed is not None and joint.parts:
+                joint.parts.append(self._of_all(instruction, joint.group))
+            elif timed is not None:
+                stretch = stretch or Stretch()
                 clock = stretch.add(timed, clock)
-                if self.coarsened:
-                    continue
-            if stretch:
-                lowered.append(self._delay(stretch))
-                stretch = None
-            if timed is None:
+            elif part is not None:
+                if joint.parts and joint.group != part[0]:
+                    flush()
+                joint.group = part[0]
+                joint.parts.append(part[1])
+            else:
+                flush()
                 operation = known.find(instruction)
                 if operation is None:
                     operation = known.keep(instruction, self._operation(instruction, rank, stream, events))
                 lowered.append(operation)
-        if stretch:
-            lowered.append(self._delay(stretch))
+            if not self.coarsened:
+                flush()
+        flush()
         return lowered
 
-    def _delay(self, stretch: _Stretch) -> tuple[Operation, Meaning]:
+    def _delay(self, stretch: Stretch) -> tuple[Operation, Meaning]:
         """Return a stretch as an operation; stretches of the same parts have one meaning."""
         parts = tuple(map(id, stretch.parts))
         meaning = self.meanings.get(parts)
@@ -243,15 +237,47 @@ class _Builder:
             meaning = self.meanings[parts] = stretch.meaning()
         return self.delay(stretch.duration, stretch.launched), meaning
 
+    def _together(
+        self,
+        joint: _JointRun,
+        rank: int,
+        clock: float,
+        before: Stretch,
+        lowered: list[tuple[Operation, Meaning]],
+    ) -> tuple[float, Stretch]:
+        """Append what is before a joint stretch and the stretch itself; return the clock and the kernels after it."""
+        key = (joint.group, *map(id, joint.parts))
+        found = self.joints.get(key)
+        if found is None:
+            combined = combine(joint.parts)
+            assert combined is not None
+            found = self.joints[key] = combined
+        joint.parts = []
+        group, classes = joint.group
+        me = classes.index(int(self.classes[rank]))
+        if found.head is not None:
+            clock = before.add(found.head[me], clock)
+        if before.parts:
+            lowered.append(self._delay(before))
+        meaning = self.joint_meanings.get((key, me))
+        if meaning is None:
+            meaning = self.joint_meanings[key, me] = found.middle.meaning(me, group)
+        meeting = self.meetings.setdefault(joint.group, ops.Meeting(self.execution.env, len(classes)))
+        launched = clock + found.middle.launched_s[me]
+        lowered.append((ops.Together(meeting, found.middle.seconds, launched), meaning))
+        after = Stretch(launched=-inf)
+        clock += found.middle.host_s
+        return (clock if found.tail is None else after.add(found.tail[me], clock)), after
+
     def _merged(
         self, instructions: Iterable[Instruction], rank: int, stream: str
     ) -> tuple[list[Instruction], list[Instruction]]:
-        """Return instructions with all written out that do not become one delay, and those of the stream beside."""
+        """Return instructions with all written out that do not become one operation, and those of the stream beside."""
         main: list[Instruction] = []
         beside: list[Instruction] = []
         begin, end = Record(f"{_beside(stream)} begins"), Wait(f"{_beside(stream)} ended")
         for instruction in instructions:
-            if not isinstance(instruction, Routine | Beside) or self._certain(instruction, rank) is not None:
+            if not isinstance(instruction, Routine | Beside) or self._is_one(instruction, rank):
                 main.append(instruction)
             elif isinstance(instruction, Routine):
                 inner, inner_beside = self._merged(instruction.instructions, rank, stream)
@@ -262,7 +288,62 @@ class _Builder:
                 beside += (Wait(begin.event), instruction.collective, Record(end.event))
         return main, beside
 
-    def _certain(self, instruction: Instruction, rank: int) -> _Timed | None:
+    def _is_one(self, instruction: Routine | Beside, rank: int) -> bool:
+        """Return whether it becomes one delay, or a part of a joint stretch."""
+        return self._certain(instruction, rank) is not None or self._joint_part(instruction, rank) is not None
+
+    def _joint_part(self, instruction: Instruction, rank: int) -> tuple[_Members, JointPart] | None:
+        """Return who does ``instruction`` together, and how, if nothing but they themselves can interfere with it."""
+        if not self.coarsened or self.conditions.jitter_cv or not isinstance(instruction, Collective | Routine):
+            return None
+        key = (instruction, rank)
+        if key not in self.joint_parts:
+            if isinstance(instruction, Routine):
+                self.joint_parts[key] = self._joint_routine(instruction, rank)
+            else:
+                self.joint_parts[key] = self._joint_collective(instruction, rank)
+        return self.joint_parts[key]
+
+    def _joint_collective(self, instruction: Collective, rank: int) -> tuple[_Members, JointPart] | None:
+        """Return a collective of several rank classes of one program, on links that are never contended."""
+        classes = classes_of(instruction, rank, self.table, self.partition)
+        programs = {self.program.class_of_rank[self.partition.representatives[each]] for each in classes}
+        latency, bundle = self._price(instruction, rank)
+        if len(classes) < 2 or len(programs) > 1 or bundle.links:
+            return None
+        seconds = quantize(latency) + transfer_s(instruction.payload_bytes, bundle.cap)
+        segment = Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds)
+        key = (instruction, classes)
+        if key not in self.joint_collectives:
+            self.joint_collectives[key] = JointPart(None, Joint.collective(segment, len(classes)), None)
+        return (instruction.group, classes), self.joint_collectives[key]
+
+    def _joint_routine(self, routine: Routine, rank: int) -> tuple[_Members, JointPart] | None:
+        found = [self._joint_part(i, rank) for i in routine.instructions if self._certain(i, rank) is None]
+        members = {part[0] for part in found if part is not None}
+        if len(members) != 1 or None in found:
+            return None
+        who = members.pop()
+        if (routine, who) not in self.joint_routines:
+            parts: list[Runs | JointPart] = []
+            for instruction in routine.instructions:
+                part = self._joint_part(instruction, rank) if self._certain(instruction, rank) is None else None
+                parts.append(self._of_all(instruction, who) if part is None else part[1])
+            combined = combine(parts)
+            assert combined is not None
+            self.joint_routines[routine, who] = combined
+        return who, self.joint_routines[routine, who]
+
+    def _of_all(self, instruction: Instruction, who: _Members) -> Runs:
+        """Return what ``instruction`` takes on every member's rank; it is certain on all, as on one of them."""
+        key = (id(instruction), who)
+        if key not in self.runs:
+            timed = [self._certain(instruction, self.partition.representatives[each]) for each in who[1]]
+            self.runs[key] = tuple(each for each in timed if each is not None)
+            assert len(self.runs[key]) == len(timed)
+        return self.runs[key]
+
+    def _certain(self, instruction: Instruction, rank: int) -> Timed | None:
         """Return what ``instruction`` takes if nothing outside its stream can interfere with it."""
         if isinstance(instruction, Compute):
             return self._kernels(instruction, rank)
@@ -278,7 +359,7 @@ class _Builder:
                 self.certain[key] = self._private_collective(instruction, rank)
         return self.certain[key]
 
-    def _pair(self, beside: Beside, rank: int) -> _Timed | None:
+    def _pair(self, beside: Beside, rank: int) -> Timed | None:
         """Return what kernels and a collective beside them take: the longer of the two."""
         kernels, collective = self._row(beside.kernels, rank), self._certain(beside.collective, rank)
         if kernels is None or collective is None or collective.seconds <= kernels.seconds:
@@ -287,9 +368,9 @@ class _Builder:
         segments = (*kernels.meaning.segments, exposed)
         return replace(kernels, meaning=Meaning(exposed.label, Kind.BUSY, "", segments), seconds=collective.seconds)
 
-    def _row(self, instructions: Iterable[Instruction], rank: int) -> _Timed | None:
+    def _row(self, instructions: Iterable[Instruction], rank: int) -> Timed | None:
         """Return what instructions one after the other take."""
-        stretch, clock = _Stretch(launched=-inf), 0.0
+        stretch, clock = Stretch(launched=-inf), 0.0
         for instruction in instructions:
             timed = self._certain(instruction, rank)
             if timed is None:
@@ -297,7 +378,7 @@ class _Builder:
             clock = stretch.add(timed, clock)
         return stretch.joined(clock)
 
-    def _kernels(self, instruction: Compute, rank: int) -> _Timed:
+    def _kernels(self, instruction: Compute, rank: int) -> Timed:
         gpu = self.program.device(rank)
         device, slowdown = self.execution.cluster.device(gpu).name, self.conditions.slowdown(gpu)
         found = self.timed.get((id(instruction), device, slowdown))
@@ -309,11 +390,11 @@ class _Builder:
                 launching += quantize(operator.launches * self.costs.host_launch_s)
                 launched = max(launched, launching) + kernel
                 seconds += kernel
-            found = _timed(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
+            found = Timed.of(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
             self.timed[id(instruction), device, slowdown] = found
         return found
 
-    def _private_collective(self, instruction: Collective, rank: int) -> _Timed | None:
+    def _private_collective(self, instruction: Collective, rank: int) -> Timed | None:
         """Return what a collective takes whose members are of one rank class, on links that are never contended."""
         shared = len(classes_of(instruction, rank, self.table, self.partition)) > 1
         if shared or self.conditions.jitter_cv:
@@ -322,7 +403,7 @@ class _Builder:
         if bundle.links:
             return None
         seconds = quantize(latency) + transfer_s(instruction.payload_bytes, bundle.cap)
-        return _timed(Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds))
+        return Timed.of(Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds))
 
     def _price(self, instruction: Communication, rank: int) -> tuple[float, Bundle]:
         """Return latency (s) and bundle of a transfer; links that are never contended only cap its rate."""
@@ -412,10 +493,6 @@ class _Builder:
                 self.costs.server.per_message_s, work.copy * per_byte, work.sum * per_byte, work.update * per_byte
             ),
         )
-
-
-def _timed(segment: Segment, launched_s: float = 0.0, host_s: float = 0.0) -> _Timed:
-    return _Timed(Meaning(segment.label, Kind.BUSY, "", (segment,)), segment.seconds, launched_s, host_s)
 
 
 def _beside(stream: str) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from simdml.engine.clock import quantize
+from simdml.engine.environment import SimEnvironment
 from simdml.engine.network import Bundle, Network
 from simdml.engine.stream import Operation, Stream
 from simdml.engine.track import Blame, blame_on
@@ -70,6 +71,54 @@ class Rendezvous:
     def _done(members: list[Stream], last: Stream, start: float, blame: Blame) -> None:
         for member in members:
             member.finish(start, None if member is last else blame)
+
+
+class Meeting:
+    """Where the members of a group come together for what they do together."""
+
+    __slots__ = ("arrived", "bound", "env", "size")
+
+    def __init__(self, env: SimEnvironment, size: int) -> None:
+        self.env = env
+        self.size = size
+        self.arrived: list[Stream] = []
+        self.bound = 0.0
+
+    def arrive(self, stream: Stream, together: Together) -> None:
+        """Join; the last to come starts it."""
+        self.arrived.append(stream)
+        self.bound = max(self.bound, stream.host.base + together.launched)
+        if len(self.arrived) < self.size:
+            return
+        now, members = stream.ready, self.arrived
+        late = max(self.bound - now - together.duration, 0.0)
+        self.arrived, self.bound = [], 0.0
+        done = partial(self._done, members, stream, now + late, blame_on(stream))
+        self.env.call_in(late + together.duration, done)
+
+    @staticmethod
+    def _done(members: list[Stream], last: Stream, start: float, blame: Blame) -> None:
+        for member in members:
+            member.finish(start, None if member is last else blame)
+
+
+class Together:
+    """A joint stretch: it begins when the last member comes and takes ``duration``.
+
+    It does not end before ``launched`` seconds after this member's host began the step. Both on the tick.
+    """
+
+    __slots__ = ("duration", "launched", "meeting")
+
+    def __init__(self, meeting: Meeting, duration: float, launched: float) -> None:
+        self.meeting = meeting
+        self.duration = duration
+        self.launched = launched
+
+    def begin(self, stream: Stream) -> bool:
+        """Arrive."""
+        self.meeting.arrive(stream, self)
+        return False
 
 
 class Collective:

@@ -90,3 +90,7 @@ def _meetings(streams: list[Stream], number: dict[int, int]) -> Iterator[Hashabl
                 yield operation.channel.messages, None if receiver is None else number[id(receiver)]
             elif isinstance(operation, ops.Collective):
                 yield tuple(number[id(member)] for member in operation.rendezvous.arrived)
+            elif isinstance(operation, ops.Together):
+                meeting = operation.meeting
+                bound = meeting.bound - meeting.env.now if meeting.arrived else 0.0
+                yield tuple(number[id(member)] for member in meeting.arrived), bound

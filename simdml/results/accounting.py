@@ -10,13 +10,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
+from simdml.engine.execution import PEERS, Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.stream import Stream
 from simdml.engine.track import Blame, Entry, Track
 
 LAUNCH: Final = "launch"
 BUBBLE: Final = "bubble"
-PEERS: Final = "waiting for peers"
 SERVER: Final = "server wait"
 
 SERVER_WORK: Final = Meaning("sum and update", Kind.BUSY, SERVER)
@@ -103,8 +102,9 @@ class _Ledger:
         start = max(entry.start, entry.ready)
         if not isinstance(track, Stream):
             self.book(SERVER, max(low, entry.ready), min(high, entry.end))
-        elif meaning.kind is Kind.BUSY:
-            self.book(LAUNCH, max(low, entry.ready), min(high, start))
+        elif meaning.kind in {Kind.BUSY, Kind.JOINT}:
+            idle = LAUNCH if meaning.kind is Kind.BUSY else PEERS
+            self.book(idle, max(low, entry.ready), min(high, start))
             self.kernels(meaning, entry, low, high)
         elif meaning.kind is Kind.WAIT:
             self.released(entry.blame, max(low, entry.ready), min(high, entry.end), depth + 1)

@@ -78,7 +78,7 @@ def _pieces(track: Track, entry: Entry, meanings: Meanings, low: float, high: fl
     if high <= low:
         return []
     meaning = meanings.of(track, entry)
-    if meaning.kind is not Kind.BUSY or not meaning.segments:
+    if meaning.kind not in {Kind.BUSY, Kind.JOINT} or not meaning.segments:
         account = meaning.account if meaning.kind is Kind.BUSY else exposed(meaning.account)
         return [PathSegment(track.rank, track.name, meaning.label, account, low, high)]
     pieces, clock = [], entry.start

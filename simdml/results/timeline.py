@@ -170,8 +170,9 @@ def _parts(track: Track, entry: Entry, meaning: Meaning) -> Iterator[tuple[str, 
     start = max(entry.start, entry.ready)
     if not isinstance(track, Stream):
         yield meaning.label, meaning.account, Kind.BUSY, start, entry.end
-    elif meaning.kind is Kind.BUSY:
-        yield "launch", LAUNCH, Kind.WAIT, entry.ready, start
+    elif meaning.kind in {Kind.BUSY, Kind.JOINT}:
+        idle = ("launch", LAUNCH) if meaning.kind is Kind.BUSY else (meaning.account, WAITING)
+        yield *idle, Kind.WAIT, entry.ready, start
         for part in meaning.segments:
             yield part.label, part.account, part.kind, start, start + part.seconds
             start += part.seconds
