@@ -121,6 +121,10 @@ def _entries(cluster: Cluster) -> list[tuple[str, str, float]]:
     entries = []
     names = {"nic": f"NIC ({cluster.transport.name})", "leaf": "leaf to spines", "spine": "pod to core"}
     seen: dict[str, set[str]] = {}
+    tree = cluster.network
+    if isinstance(tree, FatTree) and tree.num_nodes <= tree.nodes_per_leaf:
+        # Nodes of one leaf, or of one unit of rails, are drawn without the spines.
+        names = {"nic": names["nic"]}
     for row in link_rows(cluster):
         if row.kind in names:
             rate = f"{format_bandwidth(row.capacity_bytes_per_s)}, {format_time(row.latency_s)}"

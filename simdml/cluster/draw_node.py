@@ -121,7 +121,7 @@ def _draw_boxes(axes: Axes, template: NodeTemplate, places: dict[str, Point]) ->
         kind = _kind(vertex)
         number = vertex.removeprefix(kind)
         width = {"socket": 1.9, "memory": 1.9, "pcie": 1.35}.get(kind, 0.92)
-        box(axes, place, (width, _HEIGHT), _label(template, kind, number), kind, 8.5 if len(places) < 28 else 7.5)
+        box(axes, place, (width, _HEIGHT), _label(template, kind, number), kind, 8.5 if len(places) <= 20 else 7.5)
 
 
 def _label(template: NodeTemplate, kind: str, number: str) -> str:

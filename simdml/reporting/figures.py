@@ -58,7 +58,7 @@ def result_figure(result: Result) -> Figure:
         figure = Figure(figsize=(_WIDTH, sum(heights) + 1.1), layout="constrained")
         # Asynchronous workers have no common step: the bars are of the mean one, the timeline of one worker's last.
         shared = not result.recording.asynchronous
-        if result.servers is None:
+        if result.servers is None or not server_panel.says_something(result.servers):
             bars, gantt = figure.subplots(2, 1, sharex=shared, height_ratios=heights)
         else:
             bars, gantt = _with_servers(figure, heights, result.servers, shared=shared)

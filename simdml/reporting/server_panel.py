@@ -18,6 +18,11 @@ BARS: Final = 24
 PAIRS: Final = 8
 
 
+def says_something(activity: ServerActivity) -> bool:
+    """Whether a gradient was stale or a worker waited for another: without, the panels would be empty."""
+    return bool(activity.held) or max(activity.staleness, default=0) > 0
+
+
 def draw_staleness(axes: Axes, activity: ServerActivity) -> None:
     """Draw the share of gradients by their staleness, joined to at most ``BARS`` bars."""
     low, high = min(activity.staleness, default=0), max(activity.staleness, default=0)
@@ -30,14 +35,16 @@ def draw_staleness(axes: Axes, activity: ServerActivity) -> None:
     axes.set_title("Staleness of gradients")
     axes.set_xlabel("updates since the parameters were pulled")
     axes.set_ylabel("% of gradients")
+    axes.set_xlim(low - 0.6, max(high, low + 3) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def draw_waits(axes: Axes, activity: ServerActivity) -> None:
     """Draw the longest waits of one worker for another, and how busy the servers are."""
     held = activity.held[:PAIRS]
-    busy = [load.utilisation for load in activity.servers]
-    axes.set_title(f"Who waits for whom (servers busy {100 * min(busy):.0f} to {100 * max(busy):.0f} %)")
+    busy = sorted({f"{100 * load.utilisation:.0f}" for load in activity.servers}, key=float)
+    span = busy[0] if len(busy) == 1 else f"{busy[0]} to {busy[-1]}"
+    axes.set_title(f"Who waits for whom (servers busy {span} %)")
     if not held:
         axes.text(0.5, 0.5, "nobody waits for another worker", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()

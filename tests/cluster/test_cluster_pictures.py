@@ -73,3 +73,14 @@ def test_structured_clusters_load_neither_networkx_nor_matplotlib() -> None:
         "sys.exit(any(name in sys.modules for name in ('networkx', 'matplotlib', 'pandas', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_legends_name_what_is_drawn() -> None:
+    def words(nodes: int) -> str:
+        made = figure(load_cluster("dgx_h100", {"nodes": nodes}))
+        return " ".join(
+            text.get_text() for axes in made.axes if (key := axes.get_legend()) is not None for text in key.get_texts()
+        )
+
+    assert "leaf to spines" not in words(4)
+    assert "leaf to spines" in words(64)
