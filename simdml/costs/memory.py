@@ -10,7 +10,7 @@ class MemoryEstimate:
     """Bytes on one rank at the peak of a step.
 
     ``overhead`` is what lies outside tensors: driver context, communication buffers, workspaces, and the allocator's
-    fragmentation.
+    fragmentation. ``host`` lies in the memory of the node and is no part of the total.
     """
 
     rank_class: str
@@ -21,6 +21,7 @@ class MemoryEstimate:
     buckets: float
     overhead: float
     capacity: float
+    host: float = 0.0
 
     @property
     def total(self) -> float:

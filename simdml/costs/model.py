@@ -24,7 +24,7 @@ class CostModel:
 
     ``compute`` by device name; ``collectives`` is the job's communication library and ``transports`` the other ones an
     instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the host thread takes to
-    launch one kernel.
+    launch one kernel; ``host`` is a rank's share of the processors of its node, None where nothing computes there.
     """
 
     compute: Mapping[str, ComputeCost]
@@ -34,6 +34,7 @@ class CostModel:
     host_launch_s: float = 0.0
     server: ServerCost = ServerCost()
     transports: Mapping[str, CollectiveCost] = field(default_factory=dict)
+    host: ComputeCost | None = None
 
     def transport(self, name: str) -> CollectiveCost:
         """Return the named collective cost model, the default one for the empty name."""

@@ -383,7 +383,8 @@ class _Builder:
         device, slowdown = self.execution.cluster.device(gpu).name, self.conditions.slowdown(gpu)
         found = self.timed.get((id(instruction), device, slowdown))
         if found is None:
-            cost = self.costs.compute[device]
+            on_host = self.costs.host if instruction.on_host else None
+            cost = on_host or self.costs.compute[device]
             seconds = launched = launching = 0.0
             for operator in instruction.operators:
                 kernel = quantize(cost.seconds(operator, self.costs.precision) * slowdown)

@@ -44,11 +44,12 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Run ``operators`` one after another on the device."""
+    """Run ``operators`` one after another: on the device, or ``on_host``, the rank's share of its node's processors."""
 
     label: str
     activity: Activity
     operators: tuple[Operator, ...]
+    on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from simdml.scenario.batches import split_batch
 from simdml.scenario.choices import Choice, Choices
 from simdml.scenario.clusters import build_cluster, num_gpus, worker_nodes
 from simdml.scenario.costs import Priced, build_costs
-from simdml.scenario.data_parallel import launch_scale, with_clock
+from simdml.scenario.data_parallel import launch_scale, offloads, with_clock
 from simdml.scenario.degrees import common_divisors
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import chosen_model, model_builder, sequence_length
@@ -27,6 +27,7 @@ from simdml.strategies.compiler import compile_job
 from simdml.strategies.data_parallel.kinds import find_kind
 from simdml.strategies.footprint import footprint, refuse_what_does_not_fit
 from simdml.strategies.job import Job, Training, num_replicas
+from simdml.units import format_bytes
 from simdml.workload.catalog import ModelSpec, TransformerSpec
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
@@ -86,7 +87,7 @@ def build(scenario: Scenario) -> Built:
     job = Job(
         name=scenario.name,
         cluster=cluster,
-        build=model_builder(model, options),
+        build=model_builder(model, options, autocast=training.autocast),
         training=training,
         mesh=plans.mesh,
         pipeline=plans.pipeline,
@@ -97,6 +98,12 @@ def build(scenario: Scenario) -> Built:
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)
     _refuse_unsplittable(scenario, job, model)
+    if training.clip_gradients and job.parameter_server is not None:
+        raise InfeasibleError(
+            "no server holds all gradients, and so none knows the norm to clip them by",
+            place=scenario.document.place(("training", "clip_gradients")),
+            hint="leave clip_gradients out, or use a data-parallel strategy",
+        )
     return Built(
         scenario=scenario,
         job=job,
@@ -116,8 +123,10 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         gpus_per_replica=plans.gpus_per_replica,
         pipelined=plans.pipelined,
     )
+    autocast = _autocast(scenario, plans)
+    weights = "fp32" if autocast else asked.precision
     if asked.gradients is None:
-        choices.note("training.gradients", asked.precision, "PyTorch keeps gradients in the type of the weights")
+        choices.note("training.gradients", weights, "PyTorch keeps gradients in the type of the weights")
     return Training(
         microbatch=batch.microbatch,
         num_microbatches=batch.num_microbatches * plans.local_steps,
@@ -125,9 +134,35 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         optimizer=_optimizer(asked, model, choices),
         recompute=asked.recompute,
         fused_optimizer=fused_kernels if asked.fused_optimizer is None else asked.fused_optimizer,
-        gradient_bytes=ELEMENT_BYTES[asked.gradients or asked.precision],
+        gradient_bytes=ELEMENT_BYTES[asked.gradients or weights],
         local_steps=plans.local_steps,
+        autocast=autocast,
+        clip_gradients=asked.clip_gradients,
     )
+
+
+def _autocast(scenario: Scenario, plans: Plans) -> bool:
+    """Return whether weights are fp32 and converted where used.
+
+    Raises:
+        InfeasibleError: with a precision that needs no conversion, or a strategy that has its own mixed precision.
+    """
+    asked = scenario.spec.training
+    if asked.mixed_precision == "master_weights":
+        return False
+    place = scenario.document.place(("training", "mixed_precision"))
+    if asked.precision not in {"fp16", "bf16"}:
+        raise InfeasibleError(
+            f"autocast converts to half precision, not to {asked.precision}", place=place, hint="precision: bf16"
+        )
+    kind = "ddp" if plans.data_parallel is None else plans.data_parallel.kind
+    if plans.by_megatron or not find_kind(kind).accumulates or kind.startswith("zero"):
+        raise InfeasibleError(
+            f"{'Megatron-LM' if plans.by_megatron else kind} has its own mixed precision, without torch.autocast",
+            place=place,
+            hint="leave mixed_precision out, or use strategy: ddp",
+        )
+    return True
 
 
 def _optimizer(asked: TrainingSpec, model: ModelSpec, choices: Choices) -> OptimizerName:
@@ -173,6 +208,8 @@ def _accumulation(training: Training, element_bytes: int, plans: Plans, *, fused
     """Return which kernels add a micro-batch's gradients to those before: none for one of the weights' own type."""
     if plans.data_parallel is not None and not find_kind(plans.data_parallel.kind).accumulates:
         return "none"
+    if training.autocast:
+        return "add_fp32" if training.num_microbatches > training.local_steps else "none"
     if training.gradient_bytes > element_bytes:
         return "fused_fp32" if fused else "add_fp32"
     return "add" if training.num_microbatches > training.local_steps else "none"
@@ -202,6 +239,9 @@ def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
 
 def _notes(job: Job, priced: Priced) -> tuple[str, ...]:
     notes = list(profile_notes(priced.profiles))
+    if offloads(job.data_parallel):
+        host = max(estimate.host for estimate in footprint(job, priced.profile.memory))
+        notes.append(f"every rank keeps {format_bytes(host)} in the memory of its node")
     if job.training.local_steps > 1:
         notes.append(f"a step is a period of {job.training.local_steps} optimizer steps, between which replicas differ")
     if priced.library.fit is not None and job.parameter_server is None:

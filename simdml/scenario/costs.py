@@ -18,6 +18,7 @@ from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.collectives.rooted import HierarchicalCopies, RootCopies
 from simdml.costs.collectives.simple import IdealRing
 from simdml.costs.compute import RooflineCost
+from simdml.costs.host import HostCost
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
@@ -90,8 +91,15 @@ def build_costs(
         host_launch_s=next(iter(profiles.values())).host_launch_s,
         server=ServerCost(asked.server_rate, asked.server_per_message),
         transports=_transports(cluster, asked),
+        host=_host(cluster, gpus),
     )
     return Priced(costs, profiles, library)
+
+
+def _host(cluster: Cluster, gpus: int) -> HostCost:
+    """Return what one of the job's ranks on the first node has of its processors."""
+    node = cluster.node_of(0)
+    return HostCost.share(cluster.template(node).cpu, min(len(cluster.gpus_of(node)), gpus))
 
 
 def _transports(cluster: Cluster, servers: ParameterServerSpec) -> dict[str, CollectiveCost]:

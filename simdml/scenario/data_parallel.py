@@ -77,7 +77,13 @@ def with_clock(plan: ReplicaPlan | None, priced: Priced) -> ReplicaPlan | None:
         return plan
     costs = priced.costs
     compute = next(iter(costs.compute.values()))
-    return plan.timed(KernelClock(lambda operator: compute.seconds(operator, costs.precision), costs.host_launch_s))
+    return plan.timed(KernelClock(compute, costs.precision, costs.host_launch_s))
+
+
+def offloads(plan: ReplicaPlan | None) -> bool:
+    """Return whether ``plan`` keeps part of the training state in host memory."""
+    options = ("offload_optimizer", "offload_param", "cpu_offload")
+    return any(getattr(plan, option, "none") not in {"none", False} for option in options)
 
 
 def launch_scale(plan: ReplicaPlan | None, gpus: int) -> int:

@@ -12,6 +12,7 @@ from simdml.scenario.clusters import relative
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.model import ModelSpec as ModelSection
+from simdml.workload.autocast import with_autocast
 from simdml.workload.catalog import ConvnetSpec, ModelSpec, TransformerSpec, find_model
 from simdml.workload.custom import build_custom
 from simdml.workload.huggingface import read_huggingface
@@ -118,6 +119,7 @@ class ModelBuilder:
 
     spec: ModelSpec
     options: tuple[tuple[str, Any], ...]
+    autocast: bool = False
 
     def __call__(self, samples: int) -> Model:
         """Return the model."""
@@ -126,9 +128,10 @@ class ModelBuilder:
 
 @lru_cache(maxsize=MODELS_KEPT)
 def _built(builder: ModelBuilder, samples: int) -> Model:
-    return builder.spec.build(samples=samples, **dict(builder.options))
+    model = builder.spec.build(samples=samples, **dict(builder.options))
+    return with_autocast(model) if builder.autocast else model
 
 
-def model_builder(spec: ModelSpec, options: Mapping[str, Any]) -> ModelBuilder:
+def model_builder(spec: ModelSpec, options: Mapping[str, Any], *, autocast: bool = False) -> ModelBuilder:
     """Return a function from a micro-batch's samples to the model, which remembers what it built."""
-    return ModelBuilder(spec, tuple(options.items()))
+    return ModelBuilder(spec, tuple(options.items()), autocast)

@@ -84,6 +84,7 @@ def _device(
         **{name: float(nbytes) for name, nbytes in tensors.items()},
         overhead=overhead,
         capacity=gpu.memory_bytes,
+        host=replica.host,
     )
 
 

@@ -23,7 +23,7 @@ from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
 from simdml.strategies import tensor_parallel
 from simdml.strategies.data_parallel.kinds import make_replica, replica_groups, replica_roles
-from simdml.strategies.data_parallel.replica import Replica
+from simdml.strategies.data_parallel.replica import NORM, Replica
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
@@ -47,12 +47,15 @@ def compile_hybrid(job: Job) -> Program:
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
     roles = replica_roles(job)
     parts: Parts = {}
-    classes = tuple(
-        _StageProgram(job, model, stages, pipeline, device, role, parts).build()
+    builders = [
+        _StageProgram(job, model, stages, pipeline, device, role, parts)
         for role in range(len(roles))
         for device in range(pipeline.depth)
-    )
+    ]
+    classes = tuple(builder.build() for builder in builders)
     groups = [Group("tp", ("tp",)), *replica_groups(job), *pipeline.groups()]
+    if job.training.clip_gradients:
+        groups.append(Group(NORM, builders[0].replica.norm_axes()))
     return Program(
         name=job.name,
         mesh=job.mesh,
@@ -127,6 +130,8 @@ class _StageProgram:
         yield from self._copies_agree()
         yield from self._replicated_parameters()
         yield from self._tied_embedding()
+        if self.job.training.clip_gradients:
+            yield from self.replica.clip()
         yield from self.replica.update()
 
     def _run(self, action: Action, *, last: bool) -> Iterator[Instruction]:

@@ -36,6 +36,8 @@ class Training:
     """What one step trains: ``microbatch`` samples at a time, ``num_microbatches`` of them on each rank.
 
     With ``local_steps`` above 1, they make up so many optimizer steps, between which replicas go their own ways.
+    ``autocast`` keeps weights in fp32 and converts them where they are used (torch.autocast); otherwise half precision
+    has fp32 master weights. ``clip_gradients`` scales gradients to a bound of their global norm.
     """
 
     microbatch: int
@@ -46,11 +48,23 @@ class Training:
     fused_optimizer: bool = True
     gradient_bytes: int = 4
     local_steps: int = 1
+    autocast: bool = False
+    clip_gradients: bool = False
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of a weight in forward and backward."""
-        return 2 if self.precision in {"fp16", "bf16"} else 4
+        """Bytes of a weight as the model keeps it."""
+        return 2 if self.precision in {"fp16", "bf16"} and not self.autocast else 4
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the converted copy of a weight that autocast keeps during a step."""
+        return 2 if self.autocast else 0
+
+    @property
+    def state_precision(self) -> Precision:
+        """The precision whose optimizer state is kept: with fp32 weights there is no master copy."""
+        return "fp32" if self.autocast else self.precision
 
     @property
     def samples_per_replica(self) -> int:

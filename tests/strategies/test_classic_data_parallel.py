@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fakes import StarCluster, costs, job, layer, work
+from fakes import SecondsAreFlops, StarCluster, costs, job, layer, work
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -230,16 +230,16 @@ def test_every_gradient_goes_once_in_order_and_no_message_is_too_large(events, c
 def test_gradients_come_when_their_layer_is_launched_and_computed():
     """Three layers of 1 s each way and a loss of 0.25 s each way, launched in 0.1 s each."""
     code = StageCode(with_loss().blocks, 1, "none")
-    found = submissions(code, 4, 1, KernelClock(lambda operator: operator.flops, 0.1))
+    found = submissions(code, 4, 1, KernelClock(SecondsAreFlops(), "fp32", 0.1))
     assert [round(each.submitted_s, 9) for each in found] == [0.6, 0.7, 0.8]
     assert [round(each.ready_s, 9) for each in found] == [0.1 + 3.5 + 1, 0.1 + 3.5 + 2, 0.1 + 3.5 + 3]
-    late = submissions(code, 4, 3, KernelClock(lambda operator: operator.flops, 0.1))
+    late = submissions(code, 4, 3, KernelClock(SecondsAreFlops(), "fp32", 0.1))
     assert late[0].submitted_s == pytest.approx(0.6 + 2 * 0.8)
 
 
 def test_horovod_overlaps_what_it_does_not_fuse():
     """Without fusion two of three sums of 1.5 s hide behind backward; all fused, none does."""
-    clock = KernelClock(lambda operator: operator.flops, 1.0)
+    clock = KernelClock(SecondsAreFlops(), "fp32", 1.0)
     apart = HorovodPlan(1e-3, BYTES, clock=clock)
     assert step_time(made(apart)) == pytest.approx(6.5 - 2 + 4.5)
     assert step_time(made(HorovodPlan(cycle_time_s=100.0, clock=clock))) == pytest.approx(6.5 + 4.5)

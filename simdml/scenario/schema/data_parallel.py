@@ -11,6 +11,7 @@ from simdml.scenario.schema.names import offering
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.data_parallel.mirrored import CrossDeviceOps
 from simdml.strategies.data_parallel.multiworker import Implementation
+from simdml.strategies.data_parallel.offload import Offload
 from simdml.strategies.job import CommHook
 
 KindName = Annotated[str, Field(json_schema_extra=offering(KINDS))]
@@ -97,3 +98,9 @@ class DataParallelSpec(DocumentModel):
     """DeepSpeed: elements whole at once, above which nothing is gathered ahead; 1e9 by default."""
     stage3_max_reuse_distance: CountOrZero | None = None
     """DeepSpeed: parameters used again within so many elements are not released; 1e9 by default."""
+    offload_optimizer: Offload | None = None
+    """DeepSpeed: where the optimizer's state is and its step runs; on the GPU by default."""
+    offload_param: Offload | None = None
+    """DeepSpeed, zero3: where parts of parameters are; on the GPU by default."""
+    cpu_offload: bool | None = None
+    """FSDP: whether shards are in host memory and updated there; no by default."""

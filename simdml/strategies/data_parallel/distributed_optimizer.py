@@ -145,6 +145,14 @@ class DistributedOptimizerReplica(Replica):
             optimizer=float((state + converted) * shards),
         )
 
+    def clipped(self) -> tuple[int, int]:
+        """Return the shards of the gradients."""
+        return self._shards(), self.job.training.gradient_bytes
+
+    def norm_axes(self) -> tuple[str, ...]:
+        """Return the axes along which ranks own different shards."""
+        return ("tp", "pp", GROUP)
+
     def _ranks(self) -> int:
         return self.job.mesh.size(GROUP)
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from simdml.program.instructions import Instruction, Record, Wait
 from simdml.program.program import Stream
-from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, STEP_BEGINS, Gathering
+from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, SHARD, STEP_BEGINS, Gathering
 from simdml.strategies.data_parallel.reduction import Reduction
 from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import Unit, Units, Wrap, largest_pair, wrap_blocks
@@ -39,6 +39,10 @@ class FsdpPlan(Protocol):
     @property
     def no_sync(self) -> bool | None:
         """Whether gradients are reduced after the last micro-batch alone; by default in a pipeline."""
+
+    @property
+    def cpu_offload(self) -> bool:
+        """Whether shards and the optimizer live on the host."""
 
     def reshards(self, *, is_root: bool, pipelined: bool) -> bool:
         """Say whether a unit is freed after forward and gathered again for backward."""
@@ -118,12 +122,23 @@ class FsdpReplica(Replica):
             yield Wait(event)
 
     def update(self) -> Iterator[Instruction]:
-        """Yield the optimizer step over the shards, which are fp32 in every precision."""
-        yield self.optimizer(self._shard_elements(), "fp32")
+        """Yield the optimizer step over the shards, which are fp32 in every precision, where they are."""
+        if self.reduction.to_host is not None:
+            yield from self.reduction.to_host.wait()
+        yield self.optimizer(self._shard_elements(), "fp32", on_host=self.plan.cpu_offload)
 
     def streams(self) -> Iterable[Stream]:
-        """Return the streams of both communicators."""
-        return (*self.reduction.shards.stream(), *self.reduction.replicas.stream())
+        """Return the streams of both communicators, and that of copies to the host."""
+        copies = () if self.reduction.to_host is None else self.reduction.to_host.streams()
+        return (*self.reduction.shards.stream(), *self.reduction.replicas.stream(), *copies)
+
+    def clipped(self) -> tuple[int, int]:
+        """Return the shards of the gradients."""
+        return self._shard_elements(), ORIGINAL_BYTES
+
+    def norm_axes(self) -> tuple[str, ...]:
+        """Return the axes along which ranks hold different shards."""
+        return ("tp", "pp", SHARD)
 
     def memory(self) -> ReplicaMemory:
         """Return (4 + 4 + state) bytes of every shard, and what is whole at a time.
@@ -140,10 +155,12 @@ class FsdpReplica(Replica):
             staying += sum(unit.elements for unit in units.all()) - sum(moves)
         largest = max((unit.elements for units in self.units for unit in units.all()), default=0)
         whole = self.elements * training.gradient_bytes if self.no_sync and training.num_microbatches > 1 else 0
+        there, here = (1, 0) if self.plan.cpu_offload else (0, 1)
         return ReplicaMemory(
-            parameters=float(ORIGINAL_BYTES * shards),
-            gradients=float(ORIGINAL_BYTES * shards + whole),
-            optimizer=float(state * shards),
+            parameters=float(here * ORIGINAL_BYTES * shards),
+            gradients=float(here * ORIGINAL_BYTES * shards + whole),
+            optimizer=float(here * state * shards),
+            host=float(there * (2 * ORIGINAL_BYTES + state) * shards),
             buffers=float(training.weight_bytes * (moving + staying) + training.gradient_bytes * largest),
         )
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from simdml.strategies.data_parallel.fsdp import FsdpReplica, Prefetch
 from simdml.strategies.data_parallel.gathering import RateLimited
+from simdml.strategies.data_parallel.offload import ToHost
 from simdml.strategies.data_parallel.reduction import Reduction
 from simdml.strategies.data_parallel.replica import CommunicationStream
 from simdml.strategies.data_parallel.units import Wrap
@@ -35,6 +36,7 @@ class Fsdp1Plan:
     backward_prefetch: Prefetch = "pre"
     limit_all_gathers: bool = True
     no_sync: bool | None = False
+    cpu_offload: bool = False
 
     @property
     def kind(self) -> str:
@@ -52,8 +54,9 @@ class Fsdp1Replica(FsdpReplica):
 
     def __init__(self, job: Job, code: Sequence[StageCode], plan: Fsdp1Plan) -> None:
         shards, replicas = CommunicationStream("shards"), CommunicationStream("replicas")
-        gathering = RateLimited(job, shards, limited=plan.limit_all_gathers)
-        super().__init__(job, code, plan, gathering, Reduction(job, shards, replicas))
+        gathering = RateLimited(job, shards, limited=plan.limit_all_gathers, from_host=plan.cpu_offload)
+        reduction = Reduction(job, shards, replicas, ToHost() if plan.cpu_offload else None)
+        super().__init__(job, code, plan, gathering, reduction)
 
 
 STRATEGY = Strategy(
@@ -67,6 +70,7 @@ STRATEGY = Strategy(
         "backward_prefetch, limit_all_gathers (a third all-gather waits for the oldest unit to be freed), mixed "
         "precision (fp32 shards, weights gathered in the training precision, training.gradients as reduce_dtype), "
         "gradient accumulation with a reduction for each micro-batch or, under no_sync, one.",
+        "cpu_offload: shards come from the host before they are gathered, reduced gradients go there, and so is Adam.",
         "HYBRID_SHARD with mesh.dp_replicate: shards are all-reduced over the replicas.",
     ),
     leaves_out=("The time for which the host waits under limit_all_gathers; forward_prefetch.",),

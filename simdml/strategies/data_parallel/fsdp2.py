@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from simdml.strategies.data_parallel.fsdp import FsdpReplica, Prefetch
 from simdml.strategies.data_parallel.gathering import CopiedOut
+from simdml.strategies.data_parallel.offload import ToHost
 from simdml.strategies.data_parallel.reduction import CopiedIn
 from simdml.strategies.data_parallel.replica import CommunicationStream
 from simdml.strategies.data_parallel.units import Wrap
@@ -30,6 +31,7 @@ class Fsdp2Plan:
     wrap: Wrap = "block"
     backward_prefetch: Prefetch = "pre"
     no_sync: bool | None = None
+    cpu_offload: bool = False
 
     @property
     def kind(self) -> str:
@@ -56,7 +58,9 @@ class Fsdp2Replica(FsdpReplica):
 
     def __init__(self, job: Job, code: Sequence[StageCode], plan: Fsdp2Plan) -> None:
         shards, replicas = CommunicationStream("shards"), CommunicationStream("replicas")
-        super().__init__(job, code, plan, CopiedOut(job, shards), CopiedIn(job, shards, replicas))
+        gathering = CopiedOut(job, shards, from_host=plan.cpu_offload)
+        reduction = CopiedIn(job, shards, replicas, ToHost() if plan.cpu_offload else None)
+        super().__init__(job, code, plan, gathering, reduction)
 
 
 _MODELS = (
@@ -67,6 +71,7 @@ _MODELS = (
     "reduce-scatter may have.",
     "Mixed precision (fp32 shards, training.precision as param_dtype, training.gradients as reduce_dtype), gradient "
     "accumulation with a reduction for each micro-batch or, under no_sync, one.",
+    "cpu_offload: shards come from the host before they are gathered, reduced gradients go there, and so is Adam.",
     "In a pipeline parameters stay whole from the first forward to the last backward of a stage and gradients are "
     "reduced once, after it, as torch.distributed.pipelining does.",
 )

@@ -7,10 +7,11 @@ gradients of a fused message are computed before it launches the message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from simdml.costs.compute import ComputeCost
 from simdml.strategies.data_parallel.buckets import Bucket
 from simdml.strategies.stage_code import StageCode
 from simdml.workload.operators import Operator
@@ -18,10 +19,15 @@ from simdml.workload.operators import Operator
 
 @dataclass(frozen=True, slots=True)
 class KernelClock:
-    """What a kernel takes on the device, and what the host takes to launch one."""
+    """What kernels take on the device, and what the host takes to launch one."""
 
-    kernel_s: Callable[[Operator], float]
+    cost: ComputeCost
+    precision: str
     launch_s: float
+
+    def kernel_s(self, operator: Operator) -> float:
+        """Return seconds of one kernel."""
+        return self.cost.seconds(operator, self.precision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
+from simdml.program.instructions import (
+    Activity,
+    Collective,
+    CollectiveKind,
+    Compute,
+    HostCopy,
+    Instruction,
+    Record,
+    Wait,
+)
 from simdml.strategies.data_parallel.replica import CommunicationStream
 from simdml.strategies.data_parallel.units import Unit, padded
 from simdml.strategies.job import Job
@@ -40,6 +49,8 @@ class Gathering:
     job: Job
     stream: CommunicationStream
     in_backward: bool = False
+    from_host: bool = False
+    """Whether shards are copied from the host first."""
     _pending: dict[str, str] = field(default_factory=dict)
     _whole: set[str] = field(default_factory=set)
     _issued: int = 0
@@ -70,6 +81,8 @@ class Gathering:
         self._issued += 1
         event = self._pending[unit.name] = f"gathered {unit.name}, {self._issued}"
         self.stream.instructions += [Wait(wait) for wait in waits]
+        if self.from_host:
+            self.stream.instructions.append(HostCopy("shard to gather", float(ORIGINAL_BYTES * shard), to_host=False))
         if weight != ORIGINAL_BYTES or self.copies_in:
             self.stream.instructions.append(copy("shard to gather", ORIGINAL_BYTES * shard, weight * shard))
         payload = float(weight * shard * self.job.mesh.size(SHARD))

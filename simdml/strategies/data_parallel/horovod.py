@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from simdml.costs.compute import ConstantCost
 from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import Bucket
@@ -20,7 +21,7 @@ from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
 
 GROUP: Final = "dp"
-UNKNOWN: Final = KernelClock(lambda operator: 0.0 * operator.flops, 0.0)
+UNKNOWN: Final = KernelClock(ConstantCost(0.0), "fp32", 0.0)
 """A clock by which everything is submitted and computed at once."""
 
 

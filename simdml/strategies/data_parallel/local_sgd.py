@@ -73,7 +73,13 @@ class LocalSgdReplica(Replica):
         yield from self.node.backward(chunk, last=ends and sums, half=half)
         if ends:
             yield from self.node.finish()
+            if self.job.training.clip_gradients:
+                yield from Replica.clip(self)
             yield self.optimizer(self.elements)
+
+    def clip(self) -> Iterator[Instruction]:
+        """Yield nothing: every local step has clipped."""
+        yield from ()
 
     def update(self) -> Iterator[Instruction]:
         """Yield the average of the parameters, joined to one message (average_parameters)."""

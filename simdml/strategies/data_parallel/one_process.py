@@ -77,6 +77,10 @@ class DataParallelReplica(Replica):
             yield copy("gradients together", nbytes, nbytes)
             yield Collective(f"gradients {number}", CollectiveKind.REDUCE, GROUP, nbytes)
 
+    def clipped(self) -> tuple[int, int]:
+        """Return all gradients on device 0, none on the others."""
+        return self.elements if self.role == 0 else 0, self.job.training.gradient_bytes
+
     def update(self) -> Iterator[Instruction]:
         """Yield the optimizer step, on device 0 alone."""
         if self.role == 0:

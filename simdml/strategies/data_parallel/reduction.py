@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
 from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, REPLICATE, SHARD, copy
+from simdml.strategies.data_parallel.offload import ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream
 from simdml.strategies.data_parallel.units import Unit, padded
 from simdml.strategies.job import Job
@@ -23,6 +24,8 @@ class Reduction:
     job: Job
     shards: CommunicationStream
     replicas: CommunicationStream
+    to_host: ToHost | None = None
+    """Where reduced shards go if they live on the host."""
     last: dict[str, str] = field(default_factory=dict)
     """The event after the last reduction on each axis."""
     _whole: set[str] = field(default_factory=set)
@@ -75,6 +78,8 @@ class Reduction:
         stream.instructions.append(Record(done))
         self._kept.add(unit.name)
         self.last[axis] = done
+        if self.to_host is not None:
+            self.to_host.copy(float(ORIGINAL_BYTES * shard), done)
 
 
 @dataclass(slots=True)

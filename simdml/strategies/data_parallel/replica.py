@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from simdml.program.instructions import Activity, Collective, Compute, Instruction, Record, Wait
+from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.job import Job, Precision
 from simdml.strategies.stage_code import Backward, StageCode
+from simdml.workload.operators import Family, Phase, memory_bound
 from simdml.workload.optimizer import optimizer_operators, optimizer_state_bytes_per_parameter
+
+NORM: Final = "norm"
+"""The group that sums the squares of gradients: all ranks that hold different ones."""
+NORM_BYTES: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,27 @@ class Replica:
         """Yield what comes after the last backward: gradients are those of all replicas then."""
         yield from ()
 
+    def clip(self) -> Iterator[Instruction]:
+        """Yield clipping by the global norm: that of what is held, its sum over who holds other parts, and the scale.
+
+        torch/nn/utils/clip_grad.py; megatron/core/optimizer/clip_grads.py.
+        """
+        elements, nbytes = self.clipped()
+        if elements:
+            yield _streamed("norm of gradients", elements * nbytes, 0.0)
+        if any(self.job.mesh.size(axis) > 1 for axis in self.norm_axes()):
+            yield Collective("norm of gradients", CollectiveKind.ALL_REDUCE, NORM, NORM_BYTES)
+        if elements:
+            yield _streamed("clipped gradients", elements * nbytes, float(elements * nbytes))
+
+    def clipped(self) -> tuple[int, int]:
+        """Return the gradients that this rank holds and clips, and the bytes of each."""
+        return self.elements, self.job.training.gradient_bytes
+
+    def norm_axes(self) -> tuple[str, ...]:
+        """Return the axes along which ranks hold different gradients."""
+        return ("tp", "pp")
+
     def update(self) -> Iterator[Instruction]:
         """Yield the optimizer step."""
         yield self.optimizer(self.elements)
@@ -69,9 +96,11 @@ class Replica:
     def memory(self) -> ReplicaMemory:
         """Return what the training state takes: weight, gradient and optimizer state of every parameter."""
         training, elements = self.job.training, self.elements
-        state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
+        state = optimizer_state_bytes_per_parameter(training.optimizer, training.state_precision)
         return ReplicaMemory(
-            elements * training.weight_bytes, elements * training.gradient_bytes, float(elements * state)
+            parameters=float(elements * (training.weight_bytes + training.cached_bytes)),
+            gradients=float(elements * training.gradient_bytes),
+            optimizer=float(elements * state),
         )
 
     @property
@@ -79,13 +108,33 @@ class Replica:
         """Parameters of all chunks on this tensor-parallel rank."""
         return sum(sum(code.gradients()) for code in self.code)
 
-    def optimizer(self, elements: int, precision: Precision | None = None) -> Compute:
-        """Return the optimizer step over so many parameters, of which ``precision`` says what is kept in fp32."""
+    def optimizer(
+        self, elements: int, precision: Precision | None = None, *, on_host: bool = False, fused: bool = False
+    ) -> Compute:
+        """Return the optimizer step over so many parameters, of which ``precision`` says what is kept in fp32.
+
+        It is ``fused`` where the job's kernels are, or where the strategy's optimizer is one loop by itself.
+        """
         training = self.job.training
         operators = optimizer_operators(
-            training.optimizer, elements, precision or training.precision, fused=training.fused_optimizer
+            training.optimizer,
+            elements,
+            precision or training.state_precision,
+            fused=training.fused_optimizer or fused,
         )
-        return Compute("optimizer", Activity.OPTIMIZER, tuple(operators))
+        return Compute("optimizer", Activity.OPTIMIZER, tuple(operators), on_host)
+
+
+def _streamed(label: str, read_bytes: float, written_bytes: float) -> Compute:
+    operator = memory_bound(
+        label,
+        Family.OPTIMIZER,
+        read_bytes=read_bytes,
+        written_bytes=written_bytes,
+        element_bytes=4,
+        phase=Phase.UPDATE,
+    )
+    return Compute(label, Activity.OPTIMIZER, (operator,))
 
 
 @dataclass(slots=True)

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
+from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
 from simdml.strategies.stage_code import Backward, StageCode
@@ -36,6 +37,7 @@ class Zero1Plan:
     contiguous_gradients: bool = True
     reduce_bucket_size: int = 500_000_000
     allgather_bucket_size: int = 500_000_000
+    offload_optimizer: Offload = "none"
 
     @property
     def kind(self) -> str:
@@ -86,6 +88,7 @@ class ZeroReplica(Replica):
 
     plan: Zero1Plan
     reductions: CommunicationStream = field(default_factory=lambda: CommunicationStream("gradients"))
+    to_host: ToHost = field(default_factory=ToHost)
     _reduced: str | None = None
     _micro_batch: int = 0
 
@@ -104,20 +107,35 @@ class ZeroReplica(Replica):
             elements = [count for code in self.code for count in code.gradients()]
             for number, bucket in enumerate(fill_buckets(elements, self.plan.reduce_bucket_size)):
                 yield from self._reduce(sum(elements[index] for index in bucket), f"bucket {number}")
-        if self._reduced is not None:
+        if self._reduced is not None and self.plan.overlap_comm:
             yield Wait(self._reduced)
 
     def update(self) -> Iterator[Instruction]:
-        """Yield the optimizer step over a part of the parameters, and the all-gather of all of them."""
-        yield self.optimizer(self._part())
+        """Yield the optimizer step over a part of the parameters, and the all-gather of all of them.
+
+        Offloaded, the step waits for the gradients on the host, and weights come back before they are gathered.
+        """
+        yield from self.to_host.wait()
+        yield self.optimizer(self._part(), on_host=self._offloads(), fused=self._offloads())
+        if self._offloads():
+            nbytes = float(self.job.training.weight_bytes * self._part())
+            yield HostCopy("updated parameters", nbytes, to_host=False)
         whole, weight = self._part() * self._ranks(), self.job.training.weight_bytes
         pieces = max(1, whole // self.plan.allgather_bucket_size)
         for _ in range(pieces):
             yield Collective("updated parameters", CollectiveKind.ALL_GATHER, GROUP, weight * whole / pieces)
 
     def streams(self) -> Iterable[Stream]:
-        """Return the stream of reductions that overlap."""
-        return self.reductions.stream()
+        """Return the stream of reductions that overlap, and that of copies to the host."""
+        return (*self.reductions.stream(), *self.to_host.streams())
+
+    def clipped(self) -> tuple[int, int]:
+        """Return the part of the gradients that this rank owns."""
+        return self._part(), self.job.training.gradient_bytes
+
+    def norm_axes(self) -> tuple[str, ...]:
+        """Return the axes along which ranks own different parts."""
+        return ("tp", "pp", GROUP)
 
     def memory(self) -> ReplicaMemory:
         """Return 2 + 2 + 12/N bytes a parameter for stage 1 and 2 + 14/N for stage 2, for Adam in half precision.
@@ -128,13 +146,20 @@ class ZeroReplica(Replica):
         training, part = self.job.training, self._part()
         state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
         gradients = part if self.plan.partitions_gradients else self.elements
+        offloaded = self._offloads()
+        if offloaded and self.plan.partitions_gradients:
+            gradients = 0
         bucket = self.plan.reduce_bucket_size * (2 if self.plan.overlap_comm else 1)
         return ReplicaMemory(
             parameters=float(training.weight_bytes * self.elements),
             gradients=float(training.gradient_bytes * gradients),
-            optimizer=float(state * part),
+            optimizer=0.0 if offloaded else float(state * part),
             buffers=float(training.gradient_bytes * bucket) if self.plan.contiguous_gradients else 0.0,
+            host=float((state + training.gradient_bytes) * part) if offloaded else 0.0,
         )
+
+    def _offloads(self) -> bool:
+        return self.plan.offload_optimizer == "cpu"
 
     def _ranks(self) -> int:
         return self.job.mesh.size(GROUP)
@@ -168,14 +193,18 @@ class ZeroReplica(Replica):
         if self.plan.contiguous_gradients:
             yield copy("gradients into a bucket", nbytes, nbytes)
         collective = Collective(name, self._collective_kind(), GROUP, nbytes)
+        before, self._reduced = self._reduced, f"{name} reduced"
         if not self.plan.overlap_comm:
             yield collective
-            return
-        if self._reduced is not None:
-            yield Wait(self._reduced)
-        yield Record(name)
-        self._reduced = f"{name} reduced"
-        self.reductions.run(collective, after=(name,), done=self._reduced)
+            if self._offloads():
+                yield Record(self._reduced)
+        else:
+            if before is not None:
+                yield Wait(before)
+            yield Record(name)
+            self.reductions.run(collective, after=(name,), done=self._reduced)
+        if self._offloads():
+            self.to_host.copy(nbytes / self._ranks(), self._reduced)
 
     def _collective_kind(self) -> CollectiveKind:
         scattered = self.plan.reduce_scatter and not self.plan.use_multi_rank_bucket_allreduce
@@ -191,6 +220,10 @@ _LEAVES_OUT = (
     "bytes a parameter byte; here the default is the ZeRO paper's volume, and the option is one line.",
     "round_robin_gradients.",
 )
+_OFFLOAD = (
+    "offload_optimizer: cpu (ZeRO-Offload): reduced gradients copied to the host, Adam there at the rank's share of "
+    "memory bandwidth, updated parameters copied back."
+)
 STAGE_1 = Strategy(
     name="zero1",
     system="DeepSpeed ZeRO stage 1",
@@ -199,6 +232,7 @@ STAGE_1 = Strategy(
         "Gradients summed locally over micro-batches and reduced after the last, in buckets of 5e8 elements, while "
         "compute waits; with overlap_comm during the last backward.",
         "All-gather of all updated parameters after the step, in pieces of allgather_bucket_size.",
+        _OFFLOAD,
     ),
     leaves_out=_LEAVES_OUT,
     sources=_SOURCES,
@@ -211,6 +245,7 @@ STAGE_2 = Strategy(
         "Gradients reduced in every backward, in buckets of 5e8 elements, while compute waits; with overlap_comm on a "
         "stream of their own, each after the one before.",
         "All-gather of all updated parameters after the step, in pieces of allgather_bucket_size.",
+        _OFFLOAD,
     ),
     leaves_out=_LEAVES_OUT,
     sources=_SOURCES,

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
+from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies import tensor_parallel
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
+from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
 from simdml.strategies.data_parallel.zero import GROUP, fill_buckets
@@ -31,6 +32,8 @@ class Zero3Plan:
     stage3_param_persistence_threshold: int = 100_000
     stage3_max_live_parameters: int = 1_000_000_000
     stage3_max_reuse_distance: int = 1_000_000_000
+    offload_optimizer: Offload = "none"
+    offload_param: Offload = "none"
 
     @property
     def kind(self) -> str:
@@ -57,6 +60,7 @@ class Zero3Replica(Replica):
 
     plan: Zero3Plan
     partitions: CommunicationStream = field(default_factory=lambda: CommunicationStream("partitions"))
+    to_host: ToHost = field(default_factory=ToHost)
     _fetches: Sequence[ModuleFetch] = ()
     _next: int = 0
     _arrivals: dict[str, str] = field(default_factory=dict)
@@ -98,16 +102,35 @@ class Zero3Replica(Replica):
             yield Wait(self._reduced)
 
     def update(self) -> Iterator[Instruction]:
-        """Yield the optimizer step over a part of every parameter; those that persist are gathered again."""
-        yield self.optimizer(self._part(self._parameters()))
+        """Yield the optimizer step over a part of every parameter; those that persist are gathered again.
+
+        Offloaded, the step waits for the gradients on the host, and parts that live on the device come back.
+        """
+        yield from self.to_host.wait()
+        part = self._part(self._parameters())
+        yield self.optimizer(part, on_host=self._offloads(), fused=self._offloads())
+        if self._offloads() and self.plan.offload_param == "none":
+            nbytes = float(self.job.training.weight_bytes * part)
+            yield HostCopy("updated parameters", nbytes, to_host=False)
         persistent = [p for p in self._parameters() if p.elements <= self.plan.stage3_param_persistence_threshold]
         if persistent:
             payload = float(self.job.training.weight_bytes * self._part(persistent) * self._ranks())
             yield Collective("persistent parameters", CollectiveKind.ALL_GATHER, GROUP, payload)
 
     def streams(self) -> Iterable[Stream]:
-        """Return the communicator's stream."""
-        return self.partitions.stream()
+        """Return the communicator's stream, and that of copies to the host."""
+        return (*self.partitions.stream(), *self.to_host.streams())
+
+    def clipped(self) -> tuple[int, int]:
+        """Return the part of the gradients that this rank owns."""
+        return self._part(self._parameters()), self.job.training.gradient_bytes
+
+    def norm_axes(self) -> tuple[str, ...]:
+        """Return the axes along which ranks own different parts."""
+        return ("tp", "pp", GROUP)
+
+    def _offloads(self) -> bool:
+        return self.plan.offload_optimizer == "cpu"
 
     def memory(self) -> ReplicaMemory:
         """Return 16/N bytes a parameter for Adam in half precision, and what is whole at a time.
@@ -120,10 +143,13 @@ class Zero3Replica(Replica):
         live = max((fetch.live_elements for fetch in self._trace()), default=0)
         threshold = self.plan.stage3_param_persistence_threshold
         persistent = sum(p.elements for p in self._parameters() if p.elements <= threshold)
+        weights, moments = training.weight_bytes * part, (training.gradient_bytes + state) * part
+        stays, leaves = self.plan.offload_param == "none", self._offloads()
         return ReplicaMemory(
-            parameters=float(training.weight_bytes * part),
-            gradients=float(training.gradient_bytes * part),
-            optimizer=float(state * part),
+            parameters=float(weights if stays else 0),
+            gradients=float(0 if leaves else training.gradient_bytes * part),
+            optimizer=float(0 if leaves else state * part),
+            host=float((0 if stays else weights) + (moments if leaves else 0)),
             buffers=float(
                 training.weight_bytes * (live + persistent) + training.gradient_bytes * self.plan.reduce_bucket_size
             ),
@@ -172,8 +198,11 @@ class Zero3Replica(Replica):
         if not parameters:
             return
         payload = float(self.job.training.weight_bytes * self._part(parameters) * self._ranks())
-        collective = Collective("parameters", CollectiveKind.ALL_GATHER, GROUP, payload)
-        self.partitions.run(collective, after=() if self._issued else (STEP_BEGINS,))
+        if not self._issued:
+            self.partitions.instructions.append(Wait(STEP_BEGINS))
+        if self.plan.offload_param == "cpu":
+            self.partitions.instructions.append(HostCopy("parameters", payload / self._ranks(), to_host=False))
+        self.partitions.run(Collective("parameters", CollectiveKind.ALL_GATHER, GROUP, payload))
         self._issued += 1
         event = f"gathered {self._issued}"
         self.partitions.instructions += [copy("gathered parameters", payload, payload), Record(event)]
@@ -191,6 +220,8 @@ class Zero3Replica(Replica):
             part = nbytes / self._ranks()
             self.partitions.instructions.append(copy("part of gradients", 2 * part, part))
         self.partitions.instructions.append(Record(self._reduced))
+        if self._offloads():
+            self.to_host.copy(nbytes / self._ranks(), self._reduced)
         if not self.plan.overlap_comm:
             yield Wait(self._reduced)
             self._reduced = None
@@ -206,6 +237,7 @@ STRATEGY = Strategy(
         "Parameters of at most stage3_param_persistence_threshold elements stay whole and are gathered after the step.",
         "Gradients reduce-scattered in buckets of 5e8 elements on the communicator of the all-gathers; copies between "
         "parts and whole tensors.",
+        "offload_optimizer: cpu; offload_param: cpu, by which every part comes from the host before it is gathered.",
     ),
     leaves_out=(
         "The host's work in hooks: it is as far ahead as it likes, so that gathers never wait for it.",
