@@ -148,9 +148,9 @@ def _autocast(scenario: Scenario, plans: Plans) -> bool:
         InfeasibleError: with a precision that needs no conversion, or a strategy that has its own mixed precision.
     """
     asked = scenario.spec.training
-    if asked.mixed_precision == "master_weights":
+    if not asked.autocast:
         return False
-    place = scenario.document.place(("training", "mixed_precision"))
+    place = scenario.document.place(("training", "autocast"))
     if asked.precision not in {"fp16", "bf16"}:
         raise InfeasibleError(
             f"autocast converts to half precision, not to {asked.precision}", place=place, hint="precision: bf16"
@@ -160,7 +160,7 @@ def _autocast(scenario: Scenario, plans: Plans) -> bool:
         raise InfeasibleError(
             f"{'Megatron-LM' if plans.by_megatron else kind} has its own mixed precision, without torch.autocast",
             place=place,
-            hint="leave mixed_precision out, or use strategy: ddp",
+            hint="leave autocast out, or use strategy: ddp",
         )
     return True
 

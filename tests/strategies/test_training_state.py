@@ -179,7 +179,7 @@ def test_autocast_converts_matrices_once_each_way_and_keeps_blocks_shared():
 def test_autocast_reduces_fp32_gradients_and_keeps_18_bytes():
     """fp32 weight, gradient and two moments, and the cached half-precision copy."""
     half = {"training.precision": "fp16"}
-    autocast = half | {"training.mixed_precision": "autocast"}
+    autocast = half | {"training.autocast": True}
     masters, casts = (build(load_scenario("resnet50_ddp_25gbe", changes=c)).job for c in (half, autocast))
     assert (masters.training.gradient_bytes, casts.training.gradient_bytes) == (2, 4)
     state = memory(made(DataParallelPlan(gradient_as_bucket_view=True), precision="fp16", autocast=True))

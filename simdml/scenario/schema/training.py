@@ -33,8 +33,8 @@ class TrainingSpec(DocumentModel):
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
     attention: Literal["unfused", "flash"] = "unfused"
     """Attention as separate kernels that store the scores (Megatron-LM as published), or FlashAttention."""
-    mixed_precision: Literal["master_weights", "autocast"] = "master_weights"
-    """Half precision: weights of that type and fp32 masters, or fp32 weights converted where used (torch.autocast)."""
+    autocast: bool = False
+    """Half precision: fp32 weights converted where they are used (torch.autocast), not half ones with fp32 masters."""
     clip_gradients: bool = False
     """Whether gradients are clipped by their global norm; no here, though Megatron-LM does (it takes under 0.2 %)."""
     kernels: Literal["fused", "eager"] | None = None
