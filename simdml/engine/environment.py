@@ -52,6 +52,12 @@ class SimEnvironment(simpy.Environment):
         """Return what is on the heap: time, priority, sequence number and event, in no order."""
         return self._queue
 
+    @property
+    def num_scheduled(self) -> int:
+        """How many events have been put on the heap so far."""
+        # SimPy numbers them with an itertools.count, whose next number only its text tells without taking it.
+        return int(repr(self._eid).removeprefix("count(").removesuffix(")"))
+
     def call_in(self, delay_s: float, function: Callable[[], None], priority: int = Priority.NORMAL) -> Call:
         """Call ``function`` after ``delay_s`` (on the tick) and return the call, which can be cancelled."""
         call = Call(function)

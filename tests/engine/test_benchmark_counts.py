@@ -1,0 +1,170 @@
+"""What the cases of ``benchmarks/`` cost in counts: rank classes, events on the heap, solver calls. Never seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simdml.engine.environment import SimEnvironment
+from simdml.engine.flows import flow_table
+from simdml.engine.folding import fold
+from simdml.scenario.building import build
+from simdml.scenario.faults import build_conditions
+from simdml.scenario.loading import load_scenario
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "cases.py"
+specification = importlib.util.spec_from_file_location("benchmark_cases", FILE)
+cases = sys.modules["benchmark_cases"] = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(cases)
+
+CASES = {case.key: case for case in cases.CASES}
+COUNTS = {
+    "resnet50_kernels": (8, 4944, 0),
+    "resnet50": (1, 21, 0),
+    "gpt3": (8, 27037, 94),
+    "llama3": (16, 25078, 8),
+}
+"""Rank classes, events and solver calls of the cases that are simulated here."""
+CLASSES = {
+    "llama3_slow_1": 64,
+    "llama3_slow_20_near": 64,
+    "llama3_slow_20": 2688,
+    "llama3_131072": 16,
+    "asynchronous_servers": 256,
+}
+"""Rank classes of those that are only folded."""
+
+
+def counts(recording):
+    execution = recording.execution
+    return execution.partition.num_classes, execution.env.num_scheduled, execution.network.solves
+
+
+def partition(scenario):
+    loaded = load_scenario(scenario)
+    built = build(loaded)
+    program, cluster = built.program(), built.job.cluster
+    return fold(program, cluster, flow_table(program, cluster, built.costs), build_conditions(loaded, cluster))
+
+
+def test_every_case_is_pinned():
+    assert {**COUNTS, **CLASSES}.keys() == CASES.keys()
+
+
+@pytest.mark.parametrize("key", COUNTS)
+def test_counts(key):
+    assert counts(cases.measured(CASES[key])) == COUNTS[key]
+
+
+@pytest.mark.parametrize("key", CLASSES)
+def test_classes(key):
+    assert partition(CASES[key].scenario).num_classes == CLASSES[key]
+
+
+def test_counts_of_asynchronous_servers_in_two_steps():
+    """Pushes to all servers are one transfer, so events do not grow with servers times tensors."""
+    case = cases.Case("two", "two steps", 1.0, cases.asynchronous_servers(steps=2))
+    assert counts(cases.measured(case)) == (256, 8122, 1278)
+
+
+def test_events_are_counted_as_they_are_put_on_the_heap():
+    env = SimEnvironment()
+    assert env.num_scheduled == 0
+    for number in (1, 2, 3):
+        env.call_in(0.5, lambda: None)
+        assert env.num_scheduled == number
+    env.run()
+    assert env.num_scheduled == 3
+
+
+MANY_EVENTS = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from cases import Case, measured, resnet50
+
+def peak_bytes(steps):
+    job = resnet50(fold=False, jitter_cv=0.1, steps=steps) | {"cluster": {"name": "pcie_8gpu_25gbe", "nodes": 4}}
+    env = measured(Case("jitter", "jitter", 1.0, job, coarsened=False)).execution.env
+    return env.num_scheduled, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+print(*peak_bytes(21), *peak_bytes(104))
+"""
+
+
+def test_a_million_events_take_no_more_memory_than_two_hundred_thousand():
+    """Fifty bytes an event would be forty megabytes; what grows is when steps ended, 32 numbers a step."""
+    command = [sys.executable, "-c", MANY_EVENTS, str(FILE.parent)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    few, few_bytes, many, many_bytes = map(int, done.stdout.split())
+    assert 180_000 < few < 220_000
+    assert many > 1_000_000
+    assert many_bytes - few_bytes < 4e6
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from simdml.cli.main import main
+from simdml.engine.environment import SimEnvironment
+from simdml.results import trace
+
+MOMENT, LOG, *ARGUMENTS = sys.argv[1:]
+run, write_trace = SimEnvironment.run, trace.write_trace
+
+def noted_run(env, until=None):
+    Path(LOG).touch()
+    return run(env, until)
+
+def noted_write(result, path):
+    write_trace(result, path)
+    Path(LOG).touch()
+    time.sleep(60)
+
+if MOMENT == "simulating":
+    SimEnvironment.run = noted_run
+else:
+    trace.write_trace = noted_write
+main(["run", *ARGUMENTS])
+"""
+LONG_JOB = ["--set", "simulate.steps=10000", "--set", "simulate.fold=false"]
+LONG_JOB += ["--set", "faults=[{jitter: lognormal, cv: 0.1}]"]
+
+
+def wait_for(path, process):
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals as Linux has them")
+@pytest.mark.parametrize("moment", ["simulating", "writing"])
+def test_interrupt_ends_a_run_at_once_and_leaves_no_file(tmp_path, moment):
+    log, trace, out = tmp_path / "log", tmp_path / "trace" / "step.json.gz", tmp_path / "out"
+    job = ["quickstart", *(LONG_JOB if moment == "simulating" else ()), "--trace", str(trace), "--out", str(out)]
+    command = [sys.executable, "-c", INTERRUPTED, moment, str(log), *job]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(log, process)
+        time.sleep(0.2)
+        assert moment == "simulating" or list(trace.parent.iterdir()), "a file is being written"
+        began = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        _, messages = process.communicate(timeout=30)
+        assert time.monotonic() - began < 5
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert messages.endswith("interrupted\n")
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path != log] == []
