@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from simdml.engine.network import Bundle, Network
 from simdml.engine.server import PushCost, Shard
 from simdml.engine.stream import Stream
-from simdml.engine.track import Blame
+from simdml.engine.track import Blame, blame_on
 
 
 class Push:
@@ -42,6 +43,15 @@ class Push:
         done = partial(self._arrived, stream, stream.ready, Blame(stream, stream.position + 1), number)
         self.network.send(self.bundle, self.payload_bytes, self.latency, done)
         return False
+
+    def part(self, stream: Stream, sent: Callable[[], None]) -> None:
+        """Send a part of what the next push will complete, beside what ``stream`` does, and say when it has arrived."""
+        done = partial(self._part_arrived, stream.rank, blame_on(stream), sent)
+        self.network.send(self.bundle, self.payload_bytes, self.latency, done)
+
+    def _part_arrived(self, worker: int, blame: Blame, sent: Callable[[], None]) -> None:
+        self.shard.add(self.key, worker, self.cost, blame)
+        sent()
 
     def _arrived(self, stream: Stream, start: float, blame: Blame, number: int) -> None:
         self.shard.arrived(self.key, stream.rank, number, self.cost, blame)

@@ -10,8 +10,8 @@ from math import inf
 
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
-from simdml.engine import exchange, server
 from simdml.engine import operations as ops
+from simdml.engine import server
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.consistency import Chief
@@ -22,6 +22,7 @@ from simdml.engine.flows import COMMUNICATION, Communication, flow_table
 from simdml.engine.folding import Partition, fold
 from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Bundle, Flow, Network, transfer_s
+from simdml.engine.serving import Serving
 from simdml.engine.stream import Host, Operation, Stream
 from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine
 from simdml.program.instructions import (
@@ -30,6 +31,7 @@ from simdml.program.instructions import (
     Compute,
     HostCopy,
     Instruction,
+    Portions,
     Pull,
     Push,
     Record,
@@ -124,6 +126,7 @@ class _Builder:
         self.conditions = conditions
         self.delay = ops.VaryingDelay if conditions.jitter_cv else ops.Delay
         self.coarsened = coarsened
+        self.serving = Serving(execution, costs.server)
         self.bundles: dict[tuple[int, float], Bundle] = {}
         self.rendezvous: dict[tuple[str, str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
@@ -220,6 +223,9 @@ class _Builder:
                 joint.parts.append(part[1])
             else:
                 flush()
+                if isinstance(instruction, Portions):
+                    lowered += self._portions(instruction, rank)
+                    continue
                 operation = known.find(instruction)
                 if operation is None:
                     operation = known.keep(instruction, self._operation(instruction, rank, stream, events))
@@ -268,6 +274,13 @@ class _Builder:
         after = Stretch(launched=-inf)
         clock += found.middle.host_s
         return (clock if found.tail is None else after.add(found.tail[me], clock)), after
+
+    def _portions(self, instruction: Portions, rank: int) -> list[tuple[Operation, Meaning]]:
+        pushes = []
+        for push in instruction.pushes:
+            latency, bundle = self._price(push, rank)
+            pushes.append(self.serving.push(push, bundle, quantize(latency)))
+        return self.serving.portions(instruction, [self._kernels(each, rank) for each in instruction.work], pushes)
 
     def _merged(
         self, instructions: Iterable[Instruction], rank: int, stream: str
@@ -465,35 +478,14 @@ class _Builder:
                 operation = ops.Copy(network, bundle, payload, latency)
             case Push():
                 account = "push"
-                operation = self._push(instruction, bundle, latency)
+                operation = self.serving.push(instruction, bundle, latency)
             case Pull():
                 account = "pull"
-                shard = self.execution.shards[instruction.server]
-                shard.hold(instruction.key, instruction.payload_bytes)
-                operation = exchange.Pull(
-                    network, shard, instruction.key, bundle, payload, latency=latency, behind=instruction.behind
-                )
+                operation = self.serving.pull(instruction, bundle, latency)
         if isinstance(instruction, HostCopy | Push | Pull) and instruction.every > 1:
             first = isinstance(instruction, Pull) and instruction.behind > 0
             operation = ops.Every(operation, instruction.every, first=first)
         return operation, Meaning(instruction.label, Kind.COMMUNICATION, account, payload_bytes=payload)
-
-    def _push(self, instruction: Push, bundle: Bundle, latency: float) -> Operation:
-        program, shard = self.program.servers[instruction.server], self.execution.shards[instruction.server]
-        shard.hold(instruction.key, instruction.payload_bytes)
-        work = program.work
-        per_byte = instruction.payload_bytes / len(program.nodes) / self.costs.server.bytes_per_s
-        return exchange.Push(
-            self.execution.network,
-            shard,
-            instruction.key,
-            bundle,
-            instruction.payload_bytes,
-            latency=latency,
-            cost=server.PushCost.of(
-                self.costs.server.per_message_s, work.copy * per_byte, work.sum * per_byte, work.update * per_byte
-            ),
-        )
 
 
 def _beside(stream: str) -> str:

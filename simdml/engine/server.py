@@ -13,13 +13,15 @@ from functools import partial
 from typing import NamedTuple
 
 from simdml.engine.clock import quantize
-from simdml.engine.consistency import DROPPED, Chief, Effect, KeyState, Release, Request, Rule, rule_of
+from simdml.engine.consistency import DROPPED, SUMMED, Chief, Effect, KeyState, Release, Request, Rule, rule_of
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.track import Blame, Entry, Track, blame_on
 from simdml.program.servers import Bulk, ServerShard
 
 ENTRIES_KEPT = 20_000
 """A shard keeps this many latest entries, at most twice as many."""
+PART = -1
+"""The number of what is only a part of a push."""
 
 
 class PushCost(NamedTuple):
@@ -121,9 +123,14 @@ class Shard(Track):
 
     def arrived(self, key: str, worker: int, number: int, cost: PushCost, blame: Blame) -> None:
         """Push ``number`` of ``worker`` has arrived: put it in the queue of its thread, or of the one free first."""
-        state = self.keys[key]
-        effect = self.rule.arrive(state, worker, number)
-        now = self.env.now
+        self._queue(key, worker, number, self.rule.arrive(self.keys[key], worker, number), cost, blame)
+
+    def add(self, key: str, worker: int, cost: PushCost, blame: Blame) -> None:
+        """A part of a push has arrived: sum it; it completes nothing."""
+        self._queue(key, worker, PART, SUMMED, cost, blame)
+
+    def _queue(self, key: str, worker: int, number: int, effect: Effect, cost: PushCost, blame: Blame) -> None:
+        state, now = self.keys[key], self.env.now
         thread = state.thread if state.thread is not None else self.free_at.index(min(self.free_at))
         start = max(now, self.free_at[thread])
         end = self.free_at[thread] = start + cost.total(effect)
@@ -156,6 +163,8 @@ class Shard(Track):
         if len(self.entries) > 2 * ENTRIES_KEPT:
             self.forget(ENTRIES_KEPT)
         self._note(state, push)
+        if push.number == PART:
+            return
         release = self.rule.done(state, push.worker, push.effect)
         if release is Release.EVERYBODY:
             for shard in self.peers:
@@ -203,7 +212,7 @@ class Shard(Track):
     def _made_from(self, state: KeyState, push: _Push) -> int | None:
         """Return the version the gradient was made from, None for the parameters everybody began with."""
         seen = state.seen.get(push.worker)
-        if not seen or push.number <= self.delay:
+        if not seen or push.number <= self.delay or push.number == PART:
             return None
         return seen[push.number - 1 - self.delay if self.delay else 0]
 

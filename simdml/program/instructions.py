@@ -149,6 +149,23 @@ class Routine:
     instructions: tuple[Compute | Collective | Beside, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Portions:
+    """Do portions of work from ``pool``, which all that name it share, until none of the step's ``portions`` is left.
+
+    A portion is ``work``. Every ``send_every`` of them what has added up is pushed beside, as a part of ``pushes``.
+    With ``duplicates`` whoever finds no portion left does one again that others have not finished.
+    """
+
+    label: str
+    pool: str
+    portions: int
+    work: tuple[Compute, ...]
+    pushes: tuple[Push, ...]
+    send_every: int = 1
+    duplicates: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Record ``event`` when every earlier instruction of the stream is done."""
@@ -171,4 +188,6 @@ class StepEnd:
     synchronise: bool = True
 
 
-Instruction = Compute | Collective | Beside | Routine | Send | Recv | HostCopy | Push | Pull | Record | Wait | StepEnd
+Instruction = (
+    Compute | Collective | Beside | Routine | Send | Recv | HostCopy | Push | Pull | Portions | Record | Wait | StepEnd
+)

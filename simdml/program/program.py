@@ -18,6 +18,7 @@ from simdml.program.instructions import (
     Compute,
     HostCopy,
     Instruction,
+    Portions,
     Pull,
     Push,
     Record,
@@ -162,6 +163,8 @@ def describe(instruction: Instruction) -> str:  # noqa: PLR0911 - one line for e
         case Push() | Pull():
             verb = type(instruction).__name__.lower()
             return f"{verb} {instruction.key} server {instruction.server}, {instruction.payload_bytes:.0f} B"
+        case Portions():
+            return f"portions {instruction.label}, {instruction.portions} shared in {instruction.pool}"
         case Record():
             return f"record {instruction.event}"
         case Wait():

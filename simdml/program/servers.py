@@ -57,11 +57,13 @@ class ServerWork:
 
     ``copy`` for the first gradient of a version (2: read it, write the sum; MXNet's and BytePS's servers copy the first
     and add the others), ``sum`` for each further one (3), ``update`` to apply the optimizer once (0 where workers do).
+    An update also takes so many ``commands`` of a coordinator, each of which comes over the network and is answered.
     """
 
     copy: float = 2.0
     sum: float = 3.0
     update: float = 3.0
+    commands: int = 0
 
 
 @dataclass(frozen=True, slots=True)

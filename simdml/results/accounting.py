@@ -58,6 +58,12 @@ def account_of(segment: Segment) -> str:
     return exposed(segment.account) if segment.kind is Kind.COMMUNICATION else segment.account
 
 
+def stretch(entry: Entry, seconds: float) -> float:
+    """Return how many times longer an operation took than the ``seconds`` its parts say: jitter, or left unfinished."""
+    took = entry.end - entry.start
+    return took / seconds if seconds and took != seconds else 1.0
+
+
 @dataclass(slots=True)
 class _Ledger:
     meanings: Meanings
@@ -70,14 +76,17 @@ class _Ledger:
     def kernels(self, meaning: Meaning, entry: Entry, low: float, high: float) -> None:
         clock = entry.start
         accounts, seconds = self.meanings.booked(meaning)
+        scale = stretch(entry, seconds)
+        if scale != 1.0:
+            accounts, seconds = {name: part * scale for name, part in accounts.items()}, entry.end - clock
         if clock >= low and clock + seconds <= high:
             for account, part in accounts.items():
                 if part:
                     self.accounts[account] += part
             return
         for segment in meaning.segments:
-            self.book(account_of(segment), max(clock, low), min(clock + segment.seconds, high))
-            clock += segment.seconds
+            self.book(account_of(segment), max(clock, low), min(clock + segment.seconds * scale, high))
+            clock += segment.seconds * scale
 
     def released(self, blame: Blame | None, low: float, high: float, depth: int) -> None:
         """Book ``low`` to ``high``, spent until everything before ``blame`` was done."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simdml import __version__
 from simdml.costs.memory import MemoryEstimate
 from simdml.engine.simulator import Recording
-from simdml.program.instructions import Compute
+from simdml.program.instructions import Compute, Portions
+from simdml.program.program import Stream
 from simdml.results.result import Result
 from simdml.strategies.job import Job
 from simdml.workload.operators import Family
@@ -62,11 +63,19 @@ def _executed_flops(recording: Recording) -> float:
     per_class = [
         sum(
             times * operator.flops
-            for instruction, times in rank_program.streams[0].counts
-            if isinstance(instruction, Compute)
+            for instruction, times in _computed(rank_program.streams[0], program.mesh.num_ranks)
             for operator in instruction.operators
             if operator.family in _COUNTED
         )
         for rank_program in program.classes
     ]
     return sum(per_class[index] * count for index, count in Counter(program.class_of_rank).items())
+
+
+def _computed(stream: Stream, num_ranks: int) -> Iterator[tuple[Compute, float]]:
+    """Yield what a rank computes and how often, of shared portions its part if all do equally many."""
+    for instruction, times in stream.counts:
+        if isinstance(instruction, Compute):
+            yield instruction, times
+        elif isinstance(instruction, Portions):
+            yield from ((work, times * instruction.portions / num_ranks) for work in instruction.work)

@@ -12,7 +12,7 @@ from simdml.engine.execution import Kind
 from simdml.engine.simulator import Recording
 from simdml.engine.stream import Stream
 from simdml.engine.track import Entry, Track
-from simdml.results.accounting import LAUNCH, Meanings, account_of, exposed
+from simdml.results.accounting import LAUNCH, Meanings, account_of, exposed, stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,10 @@ def _pieces(track: Track, entry: Entry, meanings: Meanings, low: float, high: fl
         account = meaning.account if meaning.kind is Kind.BUSY else exposed(meaning.account)
         return [PathSegment(track.rank, track.name, meaning.label, account, low, high)]
     pieces, clock = [], entry.start
+    scale = stretch(entry, meanings.booked(meaning)[1])
     for segment in meaning.segments:
-        begin, end = max(clock, low), min(clock + segment.seconds, high)
+        begin, end = max(clock, low), min(clock + segment.seconds * scale, high)
         if end > begin:
             pieces.append(PathSegment(track.rank, track.name, segment.label, account_of(segment), begin, end))
-        clock += segment.seconds
+        clock += segment.seconds * scale
     return pieces

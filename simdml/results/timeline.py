@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from simdml.engine.clock import quantize
 from simdml.engine.exchange import Push
 from simdml.engine.execution import Execution, Kind, Meaning
 from simdml.engine.operations import Copy, Delay, Send
@@ -17,7 +18,7 @@ from simdml.engine.simulator import Recording
 from simdml.engine.stream import Stream
 from simdml.engine.track import Entry, Track
 from simdml.program.instructions import Collective
-from simdml.results.accounting import LAUNCH, Meanings
+from simdml.results.accounting import LAUNCH, Meanings, stretch
 from simdml.results.result import Result
 
 WAITING: Final = "waiting"
@@ -173,9 +174,10 @@ def _parts(track: Track, entry: Entry, meaning: Meaning) -> Iterator[tuple[str, 
     elif meaning.kind in {Kind.BUSY, Kind.JOINT}:
         idle = ("launch", LAUNCH) if meaning.kind is Kind.BUSY else (meaning.account, WAITING)
         yield *idle, Kind.WAIT, entry.ready, start
+        scale = stretch(entry, sum(part.seconds for part in meaning.segments))
         for part in meaning.segments:
-            yield part.label, part.account, part.kind, start, start + part.seconds
-            start += part.seconds
+            yield part.label, part.account, part.kind, start, start + part.seconds * scale
+            start += part.seconds * scale
     elif meaning.kind is Kind.WAIT:
         yield meaning.label, WAITING, Kind.WAIT, entry.ready, entry.end
     elif meaning.kind is Kind.COMMUNICATION:
@@ -190,7 +192,9 @@ def _unfinished(track: Track, end: float) -> Entry | None:
     operation = track.operations[track.index]
     start = end
     if isinstance(operation, Delay):
+        # It will go on after the end; what is beyond is cut off later.
         start = track.start
+        end = max(end, start + quantize(operation.duration * track.host.factor))
     elif isinstance(operation, Copy | Send | Push):
         start = track.ready
     return Entry(track.index, track.ready, start, end, None)

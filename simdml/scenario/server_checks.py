@@ -41,6 +41,7 @@ def check_servers(scenario: Scenario, section: ParameterServerSpec, gpus: int) -
         *_compression(scenario, section),
         *_mixed(section),
         *_model_parallel(section, gpus),
+        *_portions(section),
     ):
         raise refusal(scenario, *clash)
 
@@ -121,6 +122,22 @@ def _mixed(section: ParameterServerSpec) -> Iterator[Clash]:
     if section.placement in {"byteps_mixed", "byteps_optimal"} and section.location != "mixed":
         message = f"{section.placement} divides keys between servers with and without workers"
         yield Clash("placement", message, "location: mixed, or placement: byteps_hash")
+
+
+def _portions(section: ParameterServerSpec) -> Iterator[Clash]:
+    if section.portions == "own":
+        if section.send_every > 1:
+            message = "send_every counts portions that a coordinator hands out, and workers have their own"
+            yield Clash("send_every", message, "portions: shared")
+        return
+    needed = {"consistency": "bsp", "fetch": "at_start", "barrier": True, "model_parallel": 1, "compression": "none"}
+    for key, value in needed.items():
+        if getattr(section, key) != value:
+            message = f"workers that take portions of one step on demand cannot have {key} {getattr(section, key)}"
+            yield Clash(key, message, f"{key}: {str(value).lower()}, or portions: own")
+    if section.local_aggregation:
+        message = "GPUs that take different numbers of portions cannot sum portion by portion"
+        yield Clash("local_aggregation", message, "local_aggregation: false, or portions: own")
 
 
 def _model_parallel(section: ParameterServerSpec, gpus: int) -> Iterator[Clash]:

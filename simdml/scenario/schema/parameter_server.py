@@ -66,6 +66,14 @@ class ParameterServerSpec(DocumentModel):
     """Steps whose gradients a worker adds up before it pushes them (Downpour's n_push)."""
     pull_every: Count = 1
     """Steps that a worker trains on with what it fetched (Downpour's n_fetch)."""
+    portions: Literal["own", "shared"] = "own"
+    """Whether workers have micro-batches of their own, or a coordinator hands out a step's on demand (Sandblaster)."""
+    send_every: Count = 1
+    """Portions whose gradients a worker adds up before it sends them, while it goes on with others."""
+    duplicate_stragglers: bool = True
+    """Whether workers that find no portion left do one again that others are slow with; the first result counts."""
+    lbfgs_history: Count | None = None
+    """Pairs of vectors of an L-BFGS update on the servers; the job's optimizer by default."""
     compression: CompressionName = "none"
     """How messages shrink: two_bit pushes (MXNet), one_bit both ways (BytePS)."""
     per_message: SecondsOrZero = 0.0

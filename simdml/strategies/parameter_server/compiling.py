@@ -11,6 +11,7 @@ from simdml.program.mesh import Group, Mesh
 from simdml.program.program import Program, RankProgram
 from simdml.program.servers import ServerShard, ServerWork
 from simdml.strategies.job import Job
+from simdml.strategies.parameter_server import lbfgs
 from simdml.strategies.parameter_server.aggregation import NODE, Node
 from simdml.strategies.parameter_server.keys import Key, keys_of
 from simdml.strategies.parameter_server.placement import Servers
@@ -72,6 +73,8 @@ def server_work(plan: ParameterServerPlan, optimizer: str) -> ServerWork:
     An update reads and writes what the optimizer does, in fp32. What was compressed is read as it came and summed in
     full: a pushed byte stands for as many bytes of gradient as compression says.
     """
+    if plan.lbfgs_history is not None:
+        return ServerWork(update=lbfgs.vectors_moved(plan.lbfgs_history), commands=lbfgs.commands(plan.lbfgs_history))
     update = sum(read + written for _, read, written in FUSED[optimizer]) / 4
     work = plan.work or ServerWork(update=update if plan.update == "server" else 0.0)
     ratio = plan.compression.push
@@ -147,5 +150,6 @@ def _worker(
     job: Job, plan: ParameterServerPlan, code: StageCode, keys: list[Key], mesh: Mesh, part: ReplicaPart, *, leads: bool
 ) -> Worker:
     kind = plan.local_aggregation if mesh.size("local") > 1 else "none"
+    portions = job.training.num_microbatches * mesh.size("dp") if plan.portions == "shared" else 0
     node = Node(kind, mesh.size("local"), leads, tagged=plan.priority != "none")
-    return Worker(code, keys, plan, job.training, node, part)
+    return Worker(code, keys, plan, job.training, node, part, portions)

@@ -34,8 +34,10 @@ class ParameterServerPlan:
     layer by layer. With ``priority`` what forward needs first goes first: in pushes (``push``), or already when a node
     sums (``reduce``); ``credit`` messages are under way at once, one on every connection if None. A worker pushes in
     every ``push_every``-th step what it has added up, and fetches in every ``pull_every``-th; messages shrink by
-    ``compression``. The optimizer runs where ``update`` says; ``work`` None is that of the job's. A shard has
-    ``threads``; with ``key_lock`` no two work on one key.
+    ``compression``. With shared ``portions`` workers do micro-batches of the whole step on demand, sending what they
+    have after each ``send_every``, and with ``duplicates`` do those again that others are slow with. The optimizer runs
+    where ``update`` says, or is L-BFGS over ``lbfgs_history`` pairs of vectors on the shards; ``work`` None is that of
+    the job's. A shard has ``threads``; with ``key_lock`` no two work on one key.
     """
 
     nodes: tuple[int, ...]
@@ -58,6 +60,10 @@ class ParameterServerPlan:
     push_every: int = 1
     pull_every: int = 1
     compression: Compression = UNCOMPRESSED
+    portions: Literal["own", "shared"] = "own"
+    send_every: int = 1
+    duplicates: bool = True
+    lbfgs_history: int | None = None
     work: ServerWork | None = None
     threads: int = 1
     key_lock: bool = True

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from simdml.program.instructions import Activity, Compute, Instruction, Pull, Push, Record, StepEnd, Wait
-from simdml.program.program import RankProgram, Stream
+from simdml.program.instructions import Activity, Compute, Instruction, Portions, Pull, Push, Record, StepEnd, Wait
+from simdml.program.program import RankProgram, Stream, written_out
 from simdml.strategies.job import Training
 from simdml.strategies.parameter_server.aggregation import Node
 from simdml.strategies.parameter_server.compression import compress, decompress
@@ -31,6 +31,7 @@ class Worker:
     """Builds the streams of a GPU that talks to the servers, or of one that has another do it.
 
     ``keys`` are in the order their gradients become ready; ``part`` is the GPU's place in a replica of several.
+    ``portions`` of work are shared by all workers, 0 if each has its own.
     """
 
     code: StageCode
@@ -39,6 +40,7 @@ class Worker:
     training: Training
     node: Node
     part: ReplicaPart = WHOLE_MODEL
+    portions: int = 0
     urgent: list[Key] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +77,11 @@ class Worker:
     def _compute(self) -> Iterator[Instruction]:
         if self._at_start and not self._in_turn:
             yield Record(STEP)
-        for number in range(self.training.num_microbatches):
+        if self.portions:
+            yield from self._parameters(0)
+            yield self._shared_portions()
+            yield from self._gradients()
+        for number in range(0 if self.portions else self.training.num_microbatches):
             yield from self.part.before_forward()
             yield from self._first_forward() if number == 0 else [self.code.forward()]
             yield from self.part.before_backward()
@@ -112,7 +118,24 @@ class Worker:
             yield self.code.backward()
             return
         yield from self.code.backward_by_layer(gradient_ready)
-        yield from (Record(f"gradient {key.name}") for key in self.keys[announced:])
+        yield from self._gradients(announced)
+
+    def _gradients(self, announced: int = 0) -> Iterator[Instruction]:
+        """Yield the announcement of the gradients after so many that are announced."""
+        if not self._in_turn:
+            yield from (Record(f"gradient {key.name}") for key in self.keys[announced:])
+
+    def _shared_portions(self) -> Portions:
+        work = [*written_out(self.code.forward()), *written_out(self.code.backward())]
+        return Portions(
+            "portions",
+            "portions",
+            self.portions,
+            tuple(each for each in work if isinstance(each, Compute)),
+            tuple(self._push(part) for key in self.keys for part in key.parts),
+            self.plan.send_every,
+            self.plan.duplicates,
+        )
 
     def _end_of_step(self) -> Iterator[Instruction]:
         if self._in_turn:
