@@ -14,7 +14,7 @@ from simdml.scenario.places import located
 from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.strategies.data_parallel.fusion import KernelClock
 from simdml.strategies.data_parallel.horovod import HorovodPlan
-from simdml.strategies.data_parallel.kinds import KINDS, Kind, find_kind, option_name
+from simdml.strategies.data_parallel.kinds import KINDS, Kind, find_kind, option_name, refuse_combinations
 from simdml.strategies.data_parallel.one_process import DataParallelModulePlan
 from simdml.strategies.job import DataParallelPlan, ReplicaPlan, num_replicas
 
@@ -42,6 +42,8 @@ def data_parallel_plan(
     given = _given(scenario, section, kind)
     if num_replicas(mesh) == 1:
         return None
+    with located(scenario.document, "strategy", "mesh"):
+        refuse_combinations(kind, mesh)
     for name, value in kind.options.items():
         if name not in given and value is not None and kind.strategy.name != "ddp":
             choices.note(".".join((*PATH, name)), value, kind.strategy.system)

@@ -66,7 +66,17 @@ def test_lines_of_the_file_that_is_extended_say_so():
     assert {line.path: line.where for line in changed}["training.global_batch"] == "--set"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "gpt2_xl_1f1b", "llama3_8b_dgx_h100"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart",
+        "gpt2_xl_1f1b",
+        "llama3_8b_dgx_h100",
+        "llama3_8b_fsdp2",
+        "gpt2_xl_zero2_offload",
+        "resnet50_dataparallel",
+    ],
+)
 def test_folded_equals_unfolded(name):
     assert run(name).step_time_s == run(name, simulate={"fold": False}).step_time_s
 

@@ -319,3 +319,30 @@ def test_embedding_and_loss_count_as_blocks_when_asked():
     )
     with pytest.raises(InfeasibleError, match="126 layers of llama3_405b do not divide into 128 stages"):
         plain.program()
+
+
+def test_one_process_launches_the_kernels_of_all_gpus():
+    alone, many = built(IMAGES, strategy="ddp"), built(IMAGES, strategy="dataparallel")
+    assert many.costs.host_launch_s == 8 * alone.costs.host_launch_s
+
+
+def test_horovod_knows_what_the_job_s_kernels_take():
+    made = built(IMAGES, strategy="horovod")
+    clock = made.job.data_parallel.clock
+    kernel = next(op for layer in made.job.build(32).blocks[0].layers for op in layer.forward)
+    assert clock.kernel_s(kernel) == made.costs.compute["v100_sxm2_16gb"].seconds(kernel, "fp32") > 0
+    assert clock.launch_s == made.costs.host_launch_s
+
+
+def test_local_sgd_trains_a_period_in_a_step():
+    job = built(IMAGES, strategy={"data_parallel": {"kind": "local_sgd", "period": 3}}).job
+    assert job.mesh == Mesh((("tp", 1), ("dp_node", 8), ("dp", 1), ("pp", 1)))
+    assert (job.training.num_microbatches, job.training.local_steps, job.global_batch) == (3, 3, 3 * 256)
+
+
+@pytest.mark.parametrize("kind", ["local_sgd", "horovod", "mirrored", "multiworker_mirrored", "dataparallel"])
+def test_what_has_no_model_parallelism_says_so(kind):
+    strategy = {"mesh": {"tp": 2}, "data_parallel": {"kind": kind}}
+    with pytest.raises(InfeasibleError, match=f"{kind} does not combine with tp") as refused:
+        built(TOKENS, cluster="dgx_a100", strategy=strategy).program()
+    assert "ddp" in refused.value.hint

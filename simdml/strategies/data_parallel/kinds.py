@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from simdml.errors import InfeasibleError, UnknownNameError
-from simdml.program.mesh import Group
+from simdml.program.mesh import Group, Mesh
 from simdml.strategies.data_parallel import (
     ddp,
     distributed_optimizer,
@@ -144,6 +144,20 @@ def find_kind(name: str) -> Kind:
     return KINDS[name]
 
 
+def refuse_combinations(kind: Kind, mesh: Mesh) -> None:
+    """Refuse degrees of model parallelism that the strategy does not go with.
+
+    Raises:
+        InfeasibleError: with the strategy that does.
+    """
+    for axis in ("tp", "pp"):
+        if mesh.size(axis) > 1 and axis not in kind.combines:
+            raise InfeasibleError(
+                f"{kind.strategy.name} does not combine with {axis}: {kind.strategy.system} has no such mode",
+                hint=f"leave {axis} out, or use kind: {kind.instead}",
+            )
+
+
 def replica_groups(job: Job) -> list[Group]:
     """Return the groups along which replicas of ``job`` may communicate."""
     own = find_kind(job.data_parallel.kind).groups if job.data_parallel is not None else ()
@@ -168,12 +182,7 @@ def make_replica(job: Job, code: Sequence[StageCode], role: int = 0) -> Replica:
     plan: ReplicaPlan = job.data_parallel or DataParallelPlan()
     kind = find_kind(plan.kind)
     _refuse_unflushed(job, kind)
-    for axis in ("tp", "pp"):
-        if job.mesh.size(axis) > 1 and axis not in kind.combines:
-            raise InfeasibleError(
-                f"{plan.kind} does not combine with {axis}: {kind.strategy.system} has no such mode",
-                hint=f"leave {axis} out, or use kind: {kind.instead}",
-            )
+    refuse_combinations(kind, job.mesh)
     return kind.replica(job, code, plan, role) if kind.roles else kind.replica(job, code, plan)
 
 
