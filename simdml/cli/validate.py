@@ -116,7 +116,7 @@ def _need_torch() -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise InfeasibleError("PyTorch is not installed", hint='pip install "simdml[calibrate]"')
+        raise InfeasibleError("PyTorch is not installed", hint='pip install torch, or simdml with "[calibrate]"')
 
 
 def _say(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -49,3 +50,14 @@ def test_package_imports_nothing_heavy():
     code = "import simdml, sys; print(simdml.__version__, 'numpy' in sys.modules, 'pydantic' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split()[1:] == ["False", "False"]
+
+
+def cpu_s(*arguments):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "simdml", *arguments], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+
+def test_gpt3_on_1024_gpus_takes_less_than_two_seconds_of_one_core():
+    assert min(cpu_s("run", "gpt3_175b_1024_a100") for _ in range(2)) < 2.0

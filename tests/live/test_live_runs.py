@@ -81,6 +81,8 @@ def test_without_root_jobs_run_over_loopback_and_it_is_said(monkeypatch):
     found = validate_live(quick_jobs()[:1], setting, quick=True)
     assert len(found.rows) == 1
     assert "no network namespaces: not root" in found.notes[0]
+    assert cells(found.rows[0])[COLUMNS.index("links")] == "unshaped"
+    assert to_dict(found)["runs"][0]["rate_bits_per_s"] is None
     wide = [job for job in standard_jobs() if job.hosts > setting.most_hosts]
     if wide:
         with pytest.raises(InfeasibleError, match="none of these jobs"):

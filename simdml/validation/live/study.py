@@ -28,11 +28,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """A job, what it took and what was predicted before it ran."""
+    """A job, what it took and what was predicted before it ran; without ``shaped``, links had no rate."""
 
     job: LiveJob
     measured: Measurement
     predicted: Prediction
+    shaped: bool = True
 
     @property
     def error(self) -> float:
@@ -131,7 +132,7 @@ def validate_live(
             if measured.noisy:
                 progress("    its steps differ much: again")
                 measured = min(measured, run_job(launcher, job, predicted.step_s, budget), key=lambda m: m.noise)
-            rows.append(LiveRow(job, measured, predicted))
+            rows.append(LiveRow(job, measured, predicted, setting.shaped))
     notes = _notes(rows, setting, left_out=len(jobs) - len(fitting))
     return LiveValidation(tuple(rows), fit, setting.name, notes, time.monotonic() - began)
 
@@ -205,7 +206,7 @@ def _row_dict(row: LiveRow) -> dict[str, Any]:
     return {
         "strategy": job.strategy,
         "hosts": job.hosts,
-        "rate_bits_per_s": job.rate_bits_per_s,
+        "rate_bits_per_s": job.rate_bits_per_s if row.shaped else None,
         "job": job.title,
         "emulated_compute": not job.real,
         "measured_s": row.measured.step_s,

@@ -28,7 +28,7 @@ def cells(row: LiveRow) -> tuple[str, ...]:
     return (
         job.strategy,
         str(job.hosts),
-        f"{job.rate_bits_per_s / 1e6:.0f} Mb/s",
+        f"{job.rate_bits_per_s / 1e6:.0f} Mb/s" if row.shaped else "unshaped",
         job.title,
         "real" if job.real else "emulated",
         format_time(row.measured.step_s),
