@@ -5,6 +5,7 @@ import sample_results
 
 from simdml.engine.execution import Kind
 from simdml.errors import OutputError
+from simdml.reporting.calibration_figure import fit_figure
 from simdml.reporting.figures import figure_bytes, result_figure, save_figure
 from simdml.reporting.gantt import ROWS, Lane, choose_lanes, hidden_accounts, merge_blocks, spread
 from simdml.results.timeline import Span, timeline
@@ -88,3 +89,13 @@ def test_saving(tmp_path):
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OutputError, match=r"\.png, \.svg, \.pdf"):
         save_figure(sample_results.ddp(), tmp_path / "x.bmp")
+
+
+@pytest.mark.parametrize(("longest_s", "numbers"), [(3e-5, {"20 us", "30 us"}), (2e-3, {"20 us", "50 us", "1 ms"})])
+def test_fits_have_times_on_their_axes_that_do_not_overlap(longest_s, numbers):
+    axes = fit_figure("a fit", {"matmul": [(1.5e-5, 1.6e-5), (longest_s, longest_s)]}).axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert 1 < len(ticks) <= 9
+    assert numbers <= {axes.xaxis.get_major_formatter()(tick) for tick in ticks}
+    assert not any(axes.xaxis.get_minor_formatter()(tick) for tick in axes.get_xticks(minor=True))
