@@ -28,7 +28,7 @@ def strategy_lines(strategy: Strategy, term: Term | None) -> Iterator[str]:
         yield "\n  defaults:"
         yield from (f"    {name}: {_default(value)}" for name, value in strategy.defaults.items())
     yield from _list("sources", strategy.sources or ((term.source,) if term is not None and term.source else ()))
-    yield f"\n  in a scenario: strategy: {strategy.name}"
+    yield f"\n  in a scenario: {strategy.written or f'strategy: {strategy.name}'}"
 
 
 def _list(title: str, sentences: tuple[str, ...]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from simdml.scenario.notes import fit_notes, profile_notes
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY, Plans, build_plans, strategy_section
 from simdml.scenario.schema.training import OptimizerName, TrainingSpec
+from simdml.scenario.spreads import spread_options
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.data_parallel.kinds import find_kind
 from simdml.strategies.footprint import footprint, refuse_what_does_not_fit
@@ -194,7 +195,8 @@ def _model_options(
         padding = VOCABULARY_MULTIPLE * plans.mesh.size("tp")
         choices.note("vocabulary", f"padded to a multiple of {padding}", "Megatron-LM, 128 x tp")
     element_bytes = ELEMENT_BYTES[training.precision]
-    return {
+    section = strategy_section(scenario, plans.mesh.num_ranks)
+    return spread_options(scenario, section, model, plans.spread) | {
         "sequence": sequence,
         "element_bytes": element_bytes,
         "attention": scenario.spec.training.attention,

@@ -16,7 +16,7 @@ from simdml.strategies.data_parallel.fusion import KernelClock
 from simdml.strategies.data_parallel.horovod import HorovodPlan
 from simdml.strategies.data_parallel.kinds import KINDS, Kind, find_kind, option_name, refuse_combinations
 from simdml.strategies.data_parallel.one_process import DataParallelModulePlan
-from simdml.strategies.job import DataParallelPlan, ReplicaPlan, num_replicas
+from simdml.strategies.job import DataParallelPlan, ReplicaPlan, gradient_ranks
 
 PATH = ("strategy", "data_parallel")
 
@@ -40,7 +40,7 @@ def data_parallel_plan(
     """
     kind = kind_of(scenario, section)
     given = _given(scenario, section, kind)
-    if num_replicas(mesh) == 1:
+    if gradient_ranks(mesh) == 1:
         return None
     with located(scenario.document, "strategy", "mesh"):
         refuse_combinations(kind, mesh)

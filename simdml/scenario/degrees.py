@@ -12,7 +12,7 @@ from simdml.scenario.schema.strategy import MeshSpec
 from simdml.strategies.data_parallel.kinds import NODES, SHARDED, Kind
 
 MESH = ("strategy", "mesh")
-MEGATRON_ORDER = ("tp", "dp", "pp")
+MEGATRON_ORDER = ("tp", "cp", "dp", "pp")
 """Ranks of a tensor-parallel group are neighbours, stages farthest apart (megatron/training/arguments.py)."""
 
 
@@ -27,38 +27,56 @@ def common_divisors(*numbers: int) -> list[int]:
 
 
 def build_mesh(mesh: MeshSpec, gpus: int, document: Document, kind: Kind, node_gpus: int) -> Mesh:
-    """Return the mesh of ``gpus`` ranks, in Megatron-LM's order by default; tp and pp leave the data-parallel axes.
+    """Return the mesh of ``gpus`` ranks, in Megatron-LM's order by default; tp, cp and pp leave the data-parallel axes.
+
+    Ranks that share experts are neighbours among those.
 
     Raises:
         InfeasibleError: degrees that do not divide the number of GPUs, with those that do.
     """
-    model = mesh.tp * mesh.pp
+    model = mesh.tp * mesh.cp * mesh.pp
+    product = " x ".join(f"{axis} {getattr(mesh, axis)}" for axis in ("tp", "cp", "pp") if axis != "cp" or mesh.cp > 1)
     dp = gpus // model
     if gpus % model:
-        message = f"tp {mesh.tp} x pp {mesh.pp} = {model} does not divide the {gpus} GPUs"
+        message = f"{product} = {model} does not divide the {gpus} GPUs"
         raise InfeasibleError(message, place=_place(document, mesh, gpus), hint=_what_would(mesh, gpus))
     if mesh.dp is not None and mesh.dp != dp:
         raise InfeasibleError(
-            f"tp {mesh.tp} x pp {mesh.pp} x dp {mesh.dp} = {model * mesh.dp} is not the {gpus} GPUs",
+            f"{product} x dp {mesh.dp} = {model * mesh.dp} is not the {gpus} GPUs",
             place=document.place((*MESH, "dp")),
             hint=f"dp {dp}, or leave dp out, or gpus: {model * mesh.dp}",
         )
     axes = {
         "tp": (("tp", mesh.tp),),
-        "dp": _data_axes(mesh, dp, document, kind, node_gpus),
+        "cp": (("cp", mesh.cp),) if mesh.cp > 1 else (),
+        "dp": _with_experts(mesh, _data_axes(mesh, dp, document, kind, node_gpus), document),
         "pp": (("pp", mesh.pp),),
     }
     return Mesh(tuple(axis for name in _order(mesh, document) for axis in axes[name]))
 
 
+def _with_experts(mesh: MeshSpec, axes: tuple[tuple[str, int], ...], document: Document) -> tuple[tuple[str, int], ...]:
+    """Return the data-parallel axes, the innermost one divided into ranks that share experts and those that do not."""
+    if mesh.ep == 1:
+        return axes
+    (name, size), *others = axes
+    if size % mesh.ep:
+        raise InfeasibleError(
+            f"ep {mesh.ep} does not divide the {size} ranks of {name}, among which experts are shared",
+            place=document.place((*MESH, "ep")),
+            hint=f"ep can be {listed(map(str, divisors(size)))}",
+        )
+    return (("ep", mesh.ep), (name, size // mesh.ep), *others)
+
+
 def _order(mesh: MeshSpec, document: Document) -> tuple[str, ...]:
     """Return the axes as ranks vary; raises InfeasibleError unless each is there once."""
     order = mesh.order or MEGATRON_ORDER
-    if sorted(order) != sorted(MEGATRON_ORDER):
+    if sorted(order if "cp" in order or mesh.cp > 1 else ("cp", *order)) != sorted(MEGATRON_ORDER):
         raise InfeasibleError(
-            f"the order of the mesh is {listed(order)}, and it has to name tp, dp and pp once each",
+            f"the order of the mesh is {listed(order)}, and it has to name tp, dp and pp once each, and cp if used",
             place=document.place((*MESH, "order")),
-            hint="order: [tp, dp, pp] as Megatron-LM, or [tp, pp, dp] as Llama 3",
+            hint="order: [tp, cp, dp, pp] as Megatron-LM, or [tp, cp, pp, dp] as Llama 3",
         )
     return order
 
@@ -97,12 +115,16 @@ def _shards(mesh: MeshSpec, dp: int, kind: Kind, node_gpus: int) -> int:
 
 
 def _place(document: Document, mesh: MeshSpec, gpus: int) -> Place:
-    culprit = "pp" if gpus % mesh.tp == 0 else "tp"
+    culprit = "tp" if gpus % mesh.tp else "cp" if gpus % (mesh.tp * mesh.cp) else "pp"
     return document.place(written(document, (*MESH, culprit)))
 
 
 def _what_would(mesh: MeshSpec, gpus: int) -> str:
+    inner = mesh.tp * mesh.cp
+    if gpus % inner == 0:
+        given = f"tp {mesh.tp}" + (f" and cp {mesh.cp}" if mesh.cp > 1 else "")
+        return f"with {given}, pp can be {listed(map(str, divisors(gpus // inner)))}"
     if gpus % mesh.tp == 0:
-        return f"with tp {mesh.tp}, pp can be {listed(map(str, divisors(gpus // mesh.tp)))}"
+        return f"with tp {mesh.tp}, cp x pp must divide {gpus // mesh.tp}"
     nearest = sorted(divisors(gpus), key=lambda tp: (abs(tp - mesh.tp), tp))[:4]
     return f"tp x pp must divide {gpus}; the nearest tp are {listed(map(str, sorted(nearest)))}"

@@ -62,7 +62,7 @@ class Plans:
     @property
     def gpus_per_replica(self) -> int:
         """GPUs one model is spread over."""
-        return self.mesh.size("tp") * self.mesh.size("pp")
+        return self.mesh.size("tp") * self.mesh.size("cp") * self.mesh.size("pp")
 
 
 def _short(schedule: str) -> Callable[[int], StrategySpec]:
@@ -118,9 +118,9 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
     mesh = build_mesh(asked, gpus, scenario.document, kind, node_gpus=len(cluster.gpus_of(cluster.node_of(0))))
     for axis in kind.axes if section.mesh is not None or len(kind.axes) > 1 else ():
         if getattr(asked, axis, None) is None:
-            choices.note(
-                f"strategy.mesh.{axis}", mesh.size(axis), f"what tp {asked.tp} x pp {asked.pp} leave of {gpus} GPUs"
-            )
+            size = mesh.size(axis) * (mesh.size("ep") if axis == kind.axes[0] else 1)
+            given = " x ".join(f"{each} {getattr(asked, each)}" for each in ("tp", "cp", "pp") if each in mesh.sizes)
+            choices.note(f"strategy.mesh.{axis}", size, f"what {given} leave of {gpus} GPUs")
     deep = mesh.size("pp") > 1
     pipeline = _pipeline(scenario, section.pipeline or PipelineSpec(), choices) if deep else ONE_STAGE
     system = kind.framework or (PYTORCH if section.mesh is None and section.pipeline is None else MEGATRON)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.layer_strategies import LAYER_STRATEGIES
 from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
 from simdml.strategies.strategy import Strategy
@@ -38,6 +39,7 @@ def strategies() -> Mapping[str, Strategy]:
 def _all() -> Iterator[Strategy]:
     for kind in KINDS.values():
         yield replace(kind.strategy, defaults=kind.options)
+    yield from LAYER_STRATEGIES
     yield PLACEMENT
     for schedule in SCHEDULES.values():
         yield Strategy(schedule.name, schedule.system, schedule.meaning)

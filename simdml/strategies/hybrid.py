@@ -21,10 +21,11 @@ from simdml.program.instructions import (
 )
 from simdml.program.mesh import Group
 from simdml.program.program import Program, RankProgram, Stream
-from simdml.strategies import tensor_parallel
 from simdml.strategies.data_parallel.kinds import make_replica, replica_groups, replica_roles
 from simdml.strategies.data_parallel.replica import NORM, Replica
 from simdml.strategies.job import Job
+from simdml.strategies.layer_pieces import check
+from simdml.strategies.overlapped import together
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
 from simdml.strategies.sequence_parallel import replicated_elements
@@ -42,7 +43,7 @@ def compile_hybrid(job: Job) -> Program:
         InfeasibleError: if the degrees do not divide what they should.
     """
     model = job.build(job.training.microbatch)
-    tensor_parallel.check_divisible(model, job.mesh.size("tp"))
+    check(model, job.mesh.size("tp"), job.spread)
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
     roles = replica_roles(job)
@@ -53,7 +54,7 @@ def compile_hybrid(job: Job) -> Program:
         for device in range(pipeline.depth)
     ]
     classes = tuple(builder.build() for builder in builders)
-    groups = [Group("tp", ("tp",)), *replica_groups(job), *pipeline.groups()]
+    groups = [Group("tp", ("tp",)), Group("cp", ("cp",)), *replica_groups(job), *pipeline.groups()]
     if job.training.clip_gradients:
         groups.append(Group(NORM, builders[0].replica.norm_axes()))
     return Program(
@@ -92,6 +93,7 @@ class _StageProgram:
     replica: Replica = field(init=False)
     sends: dict[str, list[Instruction]] = field(default_factory=dict)
     messages: dict[Hop, _Messages] = field(default_factory=dict)
+    pairs: dict[tuple[int, ...], tuple[Instruction, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         mine = self.pipeline.stages_on(self.device)
@@ -117,11 +119,16 @@ class _StageProgram:
         """Yield all micro-batches and the update, or the updates, one after each backward."""
         actions, each = self.pipeline.actions[self.device], self.pipeline.update_each
         complete = {action.chunk: position for position, action in enumerate(actions) if action.phase in "BW"}
-        for position, action in enumerate(actions):
+        position = 0
+        while position < len(actions):
+            pair = actions[position].with_next and self.job.spread.ep > 1
+            position, action = position + pair, actions[position]
             updated = each and action.phase in "BW"
-            yield from self._run(action, last=updated or complete.get(action.chunk) == position)
+            last = updated or complete.get(actions[position].chunk) == position
+            yield from self._run_pair(action, actions[position], last=last) if pair else self._run(action, last=last)
             if updated:
                 yield from self._update()
+            position += 1
         if not each:
             yield from self._update()
 
@@ -141,6 +148,19 @@ class _StageProgram:
         else:
             yield from self.replica.backward(action.chunk, last=last, half=self._half(action))
         yield from self._handed_on(action)
+
+    def _run_pair(self, forward: Action, backward: Action, *, last: bool) -> Iterator[Instruction]:
+        """Yield a forward and a backward whose all-to-alls hide behind each other's kernels."""
+        yield from self._received(forward)
+        yield from self._received(backward)
+        made = tuple(self.replica.forward(forward.chunk))
+        other = tuple(self.replica.backward(backward.chunk, last=last, half=self._half(backward)))
+        key = tuple(map(id, (*made, *other)))
+        if key not in self.pairs:
+            self.pairs[key] = together(made, other)
+        yield from self.pairs[key]
+        yield from self._handed_on(forward)
+        yield from self._handed_on(backward)
 
     def _half(self, action: Action) -> Backward:
         training = self.job.training

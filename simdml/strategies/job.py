@@ -22,8 +22,13 @@ stage, always (``stage``, GPipe) or but for the last micro-batch (``stage_except
 Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 
-DATA_AXES: Final = ("dp_node", "dp", "dp_shard", "dp_replicate")
+DATA_AXES: Final = ("dp_node", "ep", "dp", "dp_shard", "dp_replicate")
 """The axes along which ranks train different samples; ``dp_node`` is the replicas of a node where these are special."""
+
+
+def gradient_ranks(mesh: Mesh) -> int:
+    """Return how many ranks share the gradients of what each of them holds whole: replicas, and parts of sequences."""
+    return num_replicas(mesh) * mesh.size("cp")
 
 
 def num_replicas(mesh: Mesh) -> int:
@@ -78,12 +83,16 @@ class Spread:
 
     ``sequence_parallel`` divides over the sequence what tensor parallelism does not divide; ``tp_overlap`` moves
     activations in parts while matrix products run on the parts that are there (Megatron-LM --tp-comm-overlap).
-    ``async_all_reduce`` sums input gradients beside the weight gradients, without sequence parallelism.
+    ``async_all_reduce`` sums input gradients beside the weight gradients, without sequence parallelism. Sequences lie
+    on ``cp`` ranks, whose attention exchanges by ``context``; experts on ``ep``.
     """
 
     sequence_parallel: bool = False
     tp_overlap: bool = False
     async_all_reduce: bool = False
+    cp: int = 1
+    context: Literal["ring", "all_gather", "ulysses"] = "ring"
+    ep: int = 1
 
 
 PLAIN: Final = Spread()

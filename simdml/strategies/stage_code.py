@@ -12,8 +12,9 @@ from enum import Enum
 from itertools import groupby
 
 from simdml.program.instructions import Activity, Instruction, Routine
-from simdml.strategies import sequence_parallel, tensor_parallel
+from simdml.strategies import tensor_parallel
 from simdml.strategies.job import PLAIN, Job, Recompute, Spread
+from simdml.strategies.layer_pieces import layer_pieces
 from simdml.strategies.pieces import Made, Piece, joined
 from simdml.workload.model import Block, Layer
 from simdml.workload.operators import Operator, Phase
@@ -150,8 +151,13 @@ class StageCode:
         return [
             elements
             for _, layer in self.layers_in_backward_order()
-            for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp))
+            for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp, self.spread.ep))
         ]
+
+    def of_experts(self) -> list[bool]:
+        """Return, in the order of :meth:`gradients`, which of them are of experts that other ranks do not hold."""
+        spread = self.spread.ep > 1
+        return [spread and layer.experts > 0 for _, layer in self.layers_in_backward_order() for _ in layer.parameters]
 
     def _visits(self, block: Block) -> Iterator[tuple[Activity, Layer]]:
         """Yield the layers of ``block`` as backward comes to them, and as it computes them again before."""
@@ -184,7 +190,4 @@ class StageCode:
         operators = layer.forward
         if activity is Activity.BACKWARD:
             operators = tuple(operator for operator in layer.backward if self.half.includes(operator))
-        if self.spread.sequence_parallel and self.tp > 1:
-            overlap = self.spread.tp_overlap
-            return sequence_parallel.pieces(block.name, layer, operators, self.tp, overlap=overlap)
-        return tensor_parallel.pieces(block.name, operators, self.tp, asynchronous=self.spread.async_all_reduce)
+        return layer_pieces(block.name, layer, operators, self.tp, self.spread)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Strategy:
     """A strategy as a scenario names it.
 
-    ``models`` and ``leaves_out`` are sentences, ``defaults`` what an option is unless a scenario says otherwise.
+    ``models`` and ``leaves_out`` are sentences, ``defaults`` what an option is unless a scenario says otherwise, and
+    ``written`` how a scenario asks for it, where that is not by its name alone.
     """
 
     name: str
@@ -20,3 +21,4 @@ class Strategy:
     leaves_out: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     defaults: Mapping[str, object] = field(default_factory=dict)
+    written: str = ""

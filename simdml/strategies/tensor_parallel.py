@@ -50,9 +50,13 @@ def by_columns(operator: Operator, phase: Phase) -> bool:
     return operator.family in PRODUCTS and operator.phase is phase and operator.split is BY_COLUMNS[phase]
 
 
-def parameters_on_rank(layer: Layer, ways: int) -> list[int]:
-    """Return the elements of each parameter of ``layer`` held by one rank, in registration order."""
-    return [p.elements // ways if p.split else p.elements for p in layer.parameters]
+def parameters_on_rank(layer: Layer, ways: int, ep: int = 1) -> list[int]:
+    """Return the elements of each parameter of ``layer`` held by one rank, in registration order.
+
+    Those of experts lie on ``ep`` ranks as well.
+    """
+    experts = ep if layer.experts else 1
+    return [p.elements // experts // ways if p.split else p.elements // experts for p in layer.parameters]
 
 
 def check_divisible(model: Model, ways: int) -> None:

@@ -30,7 +30,8 @@ class TransformerConfig:
     ``position_rows`` is the number of rows of the learned position table, 0 without one (rotary and ALiBi have
     no parameters). ``merged_projections`` says that Q, K and V are one parameter tensor, and so are gate and up.
     ``post_norm`` puts norms after the residual adds (BERT). ``num_experts`` above 0 replaces the MLP by a
-    router and experts of size ``ffn``. Sliding windows are not represented: attention spans the sequence.
+    router and experts of size ``ffn``, and ``shared_ffn`` adds an expert of that size for every token. Sliding
+    windows are not represented: attention spans the sequence.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TransformerConfig:
     merged_projections: bool = True
     num_experts: int = 0
     experts_per_token: int = 0
+    shared_ffn: int = 0
     dropout: bool = True
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.linear import Cut, linear
 from simdml.workload.microbatch import AttentionKernel, Microbatch
-from simdml.workload.model import Activation, Layer
+from simdml.workload.model import Activation, Attends, Layer
 from simdml.workload.normalization import residual_gradient
 from simdml.workload.operators import Family, Operator, Phase, Split, attention, batched_matmul
 
@@ -72,6 +72,7 @@ def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
             batch.kept("value", widths.query, split=True),
             *_kept_scores(batch, config),
         ),
+        attends=_attends(batch, config, widths),
     )
 
 
@@ -121,7 +122,7 @@ class _Widths:
         self.query = batch.tokens * config.query_width
         self.key = batch.tokens * config.key_width
         self.qkv = self.query + 2 * self.key
-        self.scores = batch.samples * config.heads * batch.sequence**2
+        self.scores = batch.samples * config.heads * batch.sequence * batch.keys
 
 
 def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
@@ -138,6 +139,7 @@ def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
             heads=config.heads,
             kv_heads=config.kv_heads,
             sequence=batch.sequence,
+            keys=batch.keys,
             head_size=config.head_size,
             element_bytes=batch.element_bytes,
             causal=batch.causal,
@@ -161,11 +163,17 @@ def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
             batch.kept("key", widths.key, split=True),
             batch.kept("value", widths.key, split=True),
         ),
+        attends=_attends(batch, config, widths),
     )
 
 
+def _attends(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> Attends:
+    size = batch.element_bytes
+    return Attends(config.heads, config.kv_heads, float(size * widths.query), float(2 * size * widths.key))
+
+
 def _unfused_core(batch: Microbatch, config: TransformerConfig) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
-    scores = batch.samples * config.heads * batch.sequence**2
+    scores = batch.samples * config.heads * batch.sequence * batch.keys
     masked = _fused_softmax(batch, scores) if batch.fused_elementwise else _eager_softmax(batch, scores)
     dropped: tuple[Operator, ...] = ()
     dropped_gradient: tuple[Operator, ...] = ()
@@ -180,22 +188,22 @@ def _unfused_core(batch: Microbatch, config: TransformerConfig) -> tuple[tuple[O
     )
     backward = (
         _scores_product(batch, config, "probability_gradient", Phase.INPUT_GRADIENT),
-        _values_product(batch, config, "value_gradient", Phase.INPUT_GRADIENT),
+        _values_product(batch, config, "value_gradient", Phase.INPUT_GRADIENT, of_keys=True),
         *dropped_gradient,
         *masked[1],
         _values_product(batch, config, "query_gradient", Phase.INPUT_GRADIENT),
-        _values_product(batch, config, "key_gradient", Phase.INPUT_GRADIENT),
+        _values_product(batch, config, "key_gradient", Phase.INPUT_GRADIENT, of_keys=True),
     )
     return forward, backward
 
 
 def _scores_product(batch: Microbatch, config: TransformerConfig, name: str, phase: Phase = Phase.FORWARD) -> Operator:
-    """(sequence, head) @ (head, sequence) for every head: queries with keys, output gradient with values."""
+    """(queries, head) @ (head, keys) for every head: queries with keys, output gradient with values."""
     return batched_matmul(
         name,
         batch.samples * config.heads,
         batch.sequence,
-        batch.sequence,
+        batch.keys,
         config.head_size,
         element_bytes=batch.element_bytes,
         phase=phase,
@@ -203,14 +211,22 @@ def _scores_product(batch: Microbatch, config: TransformerConfig, name: str, pha
     )
 
 
-def _values_product(batch: Microbatch, config: TransformerConfig, name: str, phase: Phase = Phase.FORWARD) -> Operator:
-    """(sequence, sequence) @ (sequence, head) for every head: the output, and three gradients."""
+def _values_product(
+    batch: Microbatch,
+    config: TransformerConfig,
+    name: str,
+    phase: Phase = Phase.FORWARD,
+    *,
+    of_keys: bool = False,
+) -> Operator:
+    """(queries, keys) @ (keys, head) for every head: the output and the queries' gradient; transposed ``of_keys``."""
+    rows, depth = (batch.keys, batch.sequence) if of_keys else (batch.sequence, batch.keys)
     return batched_matmul(
         name,
         batch.samples * config.heads,
-        batch.sequence,
+        rows,
         config.head_size,
-        batch.sequence,
+        depth,
         element_bytes=batch.element_bytes,
         phase=phase,
         split=Split.BATCH,
@@ -254,7 +270,7 @@ def _eager_softmax(batch: Microbatch, scores: int) -> tuple[tuple[Operator, ...]
 
 def _kept_scores(batch: Microbatch, config: TransformerConfig) -> tuple[Activation, ...]:
     """Return the three tensors of scores that selective recomputation does not keep (arXiv 2205.05198, section 5)."""
-    scores = batch.samples * config.heads * batch.sequence**2
+    scores = batch.samples * config.heads * batch.sequence * batch.keys
     probabilities = batch.kept("probabilities", scores, split=True, bulky=True)
     if not batch.dropout:
         return (probabilities,)

@@ -73,6 +73,8 @@ class TransformerSpec:
         fused_elementwise: bool = True,
         vocab_multiple: int = 1,
         gradient_accumulation: str = "none",
+        context_ways: int = 1,
+        expert_load: float = 1.0,
     ) -> Model:
         """Return one micro-batch; options as in :func:`~simdml.workload.transformer.build_transformer`."""
         return build_transformer(
@@ -84,6 +86,8 @@ class TransformerSpec:
             fused_elementwise=fused_elementwise,
             vocab_multiple=vocab_multiple,
             gradient_accumulation=gradient_accumulation,
+            context_ways=context_ways,
+            expert_load=expert_load,
         )
 
 

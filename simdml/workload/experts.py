@@ -1,23 +1,27 @@
 """The mixture-of-experts half of a transformer block (Mixtral, arXiv 2401.04088, section 2.1).
 
-Routing is balanced: every expert gets ``tokens * experts_per_token / num_experts`` rows, rounded up.
+Every expert gets ``tokens * experts_per_token / num_experts`` rows times the micro-batch's load, rounded up.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.linear import linear
 from simdml.workload.microbatch import Microbatch
-from simdml.workload.mlp import activation_layer
+from simdml.workload.mlp import activation_layer, shared_expert_layers
 from simdml.workload.model import Activation, Layer, Parameter
 from simdml.workload.operators import Family, Operator, Phase, Split, batched_matmul
 
 
 def expert_mlp_layers(batch: Microbatch, config: TransformerConfig) -> tuple[Layer, ...]:
-    """Return router, dispatch, grouped fc1, activation, grouped fc2, and combine with the residual add."""
-    rows = -(-batch.tokens * config.experts_per_token // config.num_experts)
+    """Return router, dispatch, grouped fc1, activation, grouped fc2, and combine with the residual add.
+
+    Every expert gets as many rows as the load says; a shared expert, which every token passes, stands before combine.
+    """
+    rows = math.ceil(batch.tokens * config.experts_per_token / config.num_experts * batch.expert_load)
     routed = rows * config.num_experts
     fc1 = _Grouped("experts_fc1", rows, config.hidden, config.ffn * (2 if config.gated else 1), column=True)
     fc2 = _Grouped("experts_fc2", rows, config.ffn, config.hidden, column=False)
@@ -27,6 +31,7 @@ def expert_mlp_layers(batch: Microbatch, config: TransformerConfig) -> tuple[Lay
         fc1.layer(batch, config),
         activation_layer(batch, "experts_activation", routed * config.ffn, gated=config.gated),
         fc2.layer(batch, config),
+        *(shared_expert_layers(batch, config) if config.shared_ffn else ()),
         _combine_layer(batch, config, routed),
     )
 
@@ -62,6 +67,7 @@ class _Grouped:
             ),
             parameters=(Parameter("weight", weights, split=True),),
             activations=(batch.kept("input", config.num_experts * rows * inputs, split=not self.column),),
+            experts=config.num_experts,
         )
 
     def _accumulation(self, batch: Microbatch, config: TransformerConfig, weights: int) -> tuple[Operator, ...]:
@@ -134,6 +140,7 @@ def _dispatch_layer(batch: Microbatch, config: TransformerConfig, routed: int) -
         backward=(
             batch.kernel("dispatch_gradient", copies + tokens, tokens, family=Family.COPY, phase=Phase.INPUT_GRADIENT),
         ),
+        dispatched_bytes=float(batch.element_bytes * copies),
     )
 
 
@@ -150,4 +157,5 @@ def _combine_layer(batch: Microbatch, config: TransformerConfig, routed: int) ->
             batch.kernel("combine_gradient", 2 * copies, copies, family=Family.COPY, phase=Phase.INPUT_GRADIENT),
         ),
         activations=(batch.kept("expert_outputs", copies),),
+        combined_bytes=float(batch.element_bytes * copies),
     )

@@ -57,6 +57,7 @@ FAMILIES: Mapping[str, FamilyTraits] = {
     "mistral": FamilyTraits(_LLAMA),
     "mixtral": FamilyTraits(_LLAMA),
     "qwen2": FamilyTraits({**_LLAMA, "qkv_bias": True, "output_bias": False}),
+    "qwen2_moe": FamilyTraits({**_LLAMA, "qkv_bias": True, "output_bias": False}),
     "gemma": FamilyTraits(_LLAMA, tied=True),
 }
 
@@ -85,7 +86,6 @@ def _sizes(reader: _Reader, model_type: str) -> dict[str, Any]:
     traits = FAMILIES[model_type]
     hidden, heads = reader.size(HIDDEN), reader.size(HEADS)
     ffn_default = None if traits.ffn_of_hidden is None else traits.ffn_of_hidden * hidden
-    moe = model_type == "mixtral"
     positions = traits.extra_positions
     return {
         "name": reader.text("_name_or_path") or model_type,
@@ -99,9 +99,25 @@ def _sizes(reader: _Reader, model_type: str) -> dict[str, Any]:
         "vocab": reader.size(("vocab_size",)),
         "position_rows": 0 if positions is None else reader.size(POSITIONS) + positions,
         "token_types": reader.size(("type_vocab_size",), 2) if model_type == "bert" else 0,
-        "num_experts": reader.size(("num_local_experts",), 8) if moe else 0,
-        "experts_per_token": reader.size(("num_experts_per_tok",), 2) if moe else 0,
+        **_experts(reader, model_type),
     }
+
+
+def _experts(reader: _Reader, model_type: str) -> dict[str, int]:
+    """Return the sizes of experts; every layer of a Qwen2-MoE has them, and one that all tokens share."""
+    if model_type == "mixtral":
+        return {
+            "num_experts": reader.size(("num_local_experts",), 8),
+            "experts_per_token": reader.size(("num_experts_per_tok",), 2),
+        }
+    if model_type == "qwen2_moe":
+        return {
+            "num_experts": reader.size(("num_experts",), 60),
+            "experts_per_token": reader.size(("num_experts_per_tok",), 4),
+            "ffn": reader.size(("moe_intermediate_size",), 1408),
+            "shared_ffn": reader.size(("shared_expert_intermediate_size",), 5632),
+        }
+    return {}
 
 
 def _options(reader: _Reader, model_type: str) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class GradientAccumulation(StrEnum):
 class Microbatch:
     """``samples`` sequences of ``sequence`` tokens of ``element_bytes`` elements on one rank.
 
+    With ``context_ways`` a sequence lies on so many ranks, ``sequence`` tokens of it on each.
+    ``expert_load`` is how many tokens the experts of this rank get over what they would if all got equally many.
     ``fused_elementwise`` picks the kernels of Megatron-LM (megatron/fused_kernels and megatron/model/fused_*.py):
     scale, mask and softmax in one, bias with GeLU in one, bias, dropout and residual add in one. Otherwise they
     are PyTorch eager's, one kernel an operation, with biases in the matmul's epilogue.
@@ -47,6 +49,13 @@ class Microbatch:
     dropout: bool
     causal: bool
     gradient_accumulation: GradientAccumulation
+    context_ways: int = 1
+    expert_load: float = 1.0
+
+    @property
+    def keys(self) -> int:
+        """Tokens of a sequence that a query may attend to."""
+        return self.sequence * self.context_ways
 
     @property
     def tokens(self) -> int:

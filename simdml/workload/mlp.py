@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.attention import add_residual, residual_dropout_gradient
 from simdml.workload.linear import Cut, linear
@@ -18,6 +20,12 @@ def dense_mlp_layers(batch: Microbatch, config: TransformerConfig) -> tuple[Laye
         activation_layer(batch, "activation", batch.tokens * config.ffn, gated=config.gated),
         _fc2_layer(batch, config),
     )
+
+
+def shared_expert_layers(batch: Microbatch, config: TransformerConfig) -> tuple[Layer, ...]:
+    """Return the dense MLP that every token passes beside its experts (DeepSeekMoE, arXiv 2401.06066, section 3.2)."""
+    dense = dense_mlp_layers(batch, replace(config, ffn=config.shared_ffn))
+    return tuple(replace(layer, name=f"shared_{layer.name}") for layer in dense)
 
 
 def activation_layer(batch: Microbatch, name: str, elements: int, *, gated: bool, split: bool = True) -> Layer:

@@ -50,8 +50,23 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True)
+class Attends:
+    """What attention of the tokens on a rank reads: bytes of their queries (and output), and of keys with values."""
+
+    heads: int
+    kv_heads: int
+    query_bytes: float
+    key_value_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
-    """Parameters, the operators of forward and of backward in execution order, what forward keeps, and buffers."""
+    """Parameters, the operators of forward and of backward in execution order, what forward keeps, and buffers.
+
+    What other ranks take part in where tokens or experts are spread over several: a layer ``attends``, its parameters
+    and products are those of ``experts``, forward hands ``dispatched_bytes`` to experts after its operators, or gets
+    ``combined_bytes`` from them before.
+    """
 
     name: str
     forward: tuple[Operator, ...]
@@ -59,6 +74,10 @@ class Layer:
     parameters: tuple[Parameter, ...] = ()
     activations: tuple[Activation, ...] = ()
     buffers: tuple[Buffer, ...] = ()
+    attends: Attends | None = None
+    experts: int = 0
+    dispatched_bytes: float = 0.0
+    combined_bytes: float = 0.0
 
     @property
     def parameter_count(self) -> int:

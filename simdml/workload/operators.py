@@ -162,15 +162,19 @@ def attention(
     element_bytes: int,
     causal: bool,
     phase: Phase = Phase.FORWARD,
+    keys: int | None = None,
 ) -> Operator:
     """Return a FlashAttention kernel, forward or (``INPUT_GRADIENT``) backward, split over heads.
+
+    Queries are of ``sequence`` tokens, keys and values of ``keys``, the same number unless given.
 
     Forward is two products per head, backward five, because it computes the scores again (Dao, arXiv
     2307.08691, section 3.1). Forward reads Q, K, V and writes O and the fp32 log-sum-exp; backward reads Q,
     K, V, O, dO and the log-sum-exp and writes dQ, dK, dV.
     """
+    keys = sequence if keys is None else keys
     query = element_bytes * batch * heads * sequence * head_size
-    key = element_bytes * batch * kv_heads * sequence * head_size
+    key = element_bytes * batch * kv_heads * keys * head_size
     log_sum_exp = 4 * batch * heads * sequence
     forward = phase is Phase.FORWARD
     products = 2 if forward else 5
@@ -178,10 +182,10 @@ def attention(
         name=name,
         family=Family.ATTENTION,
         phase=phase,
-        flops=2.0 * products * batch * heads * sequence * sequence * head_size,
+        flops=2.0 * products * batch * heads * sequence * keys * head_size,
         read_bytes=float(query + 2 * key if forward else 3 * query + 2 * key + log_sum_exp),
         written_bytes=float(query + log_sum_exp if forward else query + 2 * key),
-        shape=(batch, heads, sequence, sequence, head_size),
+        shape=(batch, heads, sequence, keys, head_size),
         element_bytes=element_bytes,
         split=Split.BATCH,
         launches=1 if forward else 3,

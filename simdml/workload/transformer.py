@@ -37,26 +37,31 @@ def build_transformer(
     dropout: bool | None = None,
     causal: bool | None = None,
     gradient_accumulation: str = "none",
+    context_ways: int = 1,
+    expert_load: float = 1.0,
 ) -> Model:
     """Return one micro-batch of ``samples`` sequences of ``sequence`` tokens.
 
     ``attention`` is ``"unfused"`` or ``"flash"``; ``fused_elementwise`` and ``gradient_accumulation`` are those
     of :class:`~simdml.workload.microbatch.Microbatch`; ``dropout`` and ``causal`` default to the config's.
     ``vocab_multiple`` pads the vocabulary to a multiple (Megatron-LM: 128 times the tensor-parallel degree);
-    padded rows are parameters and work like the others. Raises DocumentError for sizes below 1 and
-    InfeasibleError for more tokens than a learned position table has rows.
+    padded rows are parameters and work like the others. ``context_ways`` gives the part of a rank that has one of
+    so many parts of every sequence, ``expert_load`` that of one whose experts get so many times the mean. Raises
+    DocumentError for sizes below 1 and InfeasibleError for more tokens than a learned position table has rows.
     """
     _check_sizes(config, samples, sequence, element_bytes, vocab_multiple)
     config = replace(config, vocab=-(-config.vocab // vocab_multiple) * vocab_multiple)
     batch = Microbatch(
         samples=samples,
-        sequence=sequence,
+        sequence=sequence // context_ways,
         element_bytes=element_bytes,
         attention=AttentionKernel(attention),
         fused_elementwise=fused_elementwise,
         dropout=config.dropout if dropout is None else dropout,
         causal=config.causal if causal is None else causal,
         gradient_accumulation=GradientAccumulation(gradient_accumulation),
+        context_ways=context_ways,
+        expert_load=expert_load,
     )
     block = transformer_block(batch, config)
     blocks = (embedding_block(batch, config), *((block,) * config.layers), head_block(batch, config))
@@ -66,11 +71,17 @@ def build_transformer(
         samples=samples,
         sample_unit="sequences",
         tokens_per_sample=sequence,
-        model_flops_per_sample=model_flops(blocks) / samples,
+        model_flops_per_sample=_useful_flops(replace(batch, expert_load=1.0), config, blocks) * context_ways / samples,
         element_bytes=element_bytes,
         tied=(("embedding", "head"),) if config.tied_head else (),
         tied_parameters=config.vocab * config.hidden if config.tied_head else 0,
     )
+
+
+def _useful_flops(balanced: Microbatch, config: TransformerConfig, blocks: tuple[Block, ...]) -> float:
+    """Return the model FLOPs of a micro-batch, the load of experts taken as even."""
+    block = transformer_block(balanced, config)
+    return model_flops((blocks[0], *((block,) * config.layers), blocks[-1]))
 
 
 def transformer_block(batch: Microbatch, config: TransformerConfig) -> Block:

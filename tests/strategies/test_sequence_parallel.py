@@ -22,7 +22,9 @@ from simdml.costs.activations import Keeping
 from simdml.engine.simulator import simulate
 from simdml.program.instructions import PEER_COPIES, Activity, CollectiveKind, Send
 from simdml.strategies.compiler import compile_job
+from simdml.strategies.footprint import peak_kept
 from simdml.strategies.job import PipelinePlan, Spread
+from simdml.strategies.schedules import SCHEDULES
 
 SEQUENCE_PARALLEL = Spread(sequence_parallel=True)
 OVERLAPPED = Spread(sequence_parallel=True, tp_overlap=True)
@@ -172,3 +174,16 @@ def test_what_is_recomputed():
     assert again("stage") == forward
     assert again("stage", microbatches=4) == 4 * forward
     assert again("stage_except_last", microbatches=4) == 3 * forward
+
+
+@pytest.mark.parametrize(("p", "v"), [(2, 2), (4, 1), (4, 2)])
+def test_the_first_stage_keeps_as_much_whatever_the_depth(p, v):
+    """sbhL(34 + 5as/h)/t under 1F1B; interleaving multiplies it by 1 + (p-1)/(pv) (arXiv 2205.05198, section 4.2.3)."""
+    t, layers, microbatches = 8, 8, 2 * p
+    schedule = SCHEDULES["1f1b" if v == 1 else "interleaved_1f1b"]
+    model = transformer_job((("tp", t),), replace(GPT, layers=layers)).build(SAMPLES)
+    chunk = list(model.blocks[1 : 1 + layers // (p * v)])
+    kept = Keeping(t, "none", sequence_parallel=True).microbatch_bytes(chunk, model.blocks[0].output_bytes)
+    peak = peak_kept(schedule.actions(0, p, microbatches, v), [kept] * v)
+    whole = layers * (34 * SBH + 5 * SCORES) / t
+    assert peak == pytest.approx(whole if v == 1 else whole * (1 + (p - 1) / (p * v)))

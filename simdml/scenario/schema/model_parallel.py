@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from simdml.documents.quantities import DocumentModel
 
 
@@ -14,3 +18,21 @@ class TensorParallelSpec(DocumentModel):
     """Whether input gradients are summed beside the weight gradients; yes in Megatron-LM since 2022."""
     overlap: bool = False
     """Whether activations move in parts beside the matrix products (Megatron-LM --tp-comm-overlap)."""
+
+
+class ContextParallelSpec(DocumentModel):
+    """How attention reaches tokens of other ranks; for mesh.cp of more than 1."""
+
+    method: Literal["ring", "all_gather", "ulysses"] = "ring"
+    """Keys and values passed round (Megatron-LM's p2p), gathered first (Llama 3), or heads for sequence (ulysses)."""
+
+
+class ExpertParallelSpec(DocumentModel):
+    """How tokens are dealt to experts."""
+
+    imbalance: Annotated[float, Field(ge=1.0)] = 1.0
+    """Tokens of the rank whose experts get most over the mean: all wait for it."""
+    capacity_factor: Annotated[float, Field(gt=0.0)] | None = None
+    """The most tokens an expert takes over the mean (Megatron-LM --moe-expert-capacity-factor); no limit by default."""
+    pad_to_capacity: bool = False
+    """Whether every expert computes as many rows as it takes at most (--moe-pad-expert-input-to-capacity)."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, CountOrZero, DocumentModel
 from simdml.scenario.schema.data_parallel import DataParallelSpec
-from simdml.scenario.schema.model_parallel import TensorParallelSpec
+from simdml.scenario.schema.model_parallel import ContextParallelSpec, ExpertParallelSpec, TensorParallelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.data_parallel.kinds import KINDS
@@ -26,16 +26,20 @@ class MeshSpec(DocumentModel):
 
     tp: Count = 1
     """Tensor-parallel degree."""
+    cp: Count = 1
+    """Context-parallel degree: ranks that share every sequence."""
+    ep: Count = 1
+    """Expert-parallel degree: ranks among the data-parallel ones that share the experts."""
     pp: Count = 1
     """Pipeline stages."""
     dp: Count | None = None
-    """Data-parallel replicas; what tp and pp leave by default."""
+    """Data-parallel replicas, ep among them; what tp, cp and pp leave by default."""
     dp_shard: Count | None = None
     """Ranks that FSDP shards over; all replicas by default, those of a node for hsdp."""
     dp_replicate: Count | None = None
     """Groups of FSDP shards that replicate each other; what dp_shard leaves by default."""
-    order: tuple[Literal["tp", "pp", "dp"], ...] | None = None
-    """Axes from the fastest-varying to the slowest; tp, dp, pp in Megatron-LM, tp, pp, dp for Llama 3."""
+    order: tuple[Literal["tp", "cp", "pp", "dp"], ...] | None = None
+    """Axes from the fastest-varying to the slowest; tp, cp, dp, pp in Megatron-LM, tp, pp, dp for Llama 3."""
 
 
 class PipelineSpec(DocumentModel):
@@ -76,6 +80,10 @@ class StrategySpec(DocumentModel):
     """The pipeline, where mesh.pp is more than 1."""
     tensor_parallel: TensorParallelSpec | None = None
     """How tensor-parallel ranks share what they compute, where mesh.tp is more than 1."""
+    context_parallel: ContextParallelSpec | None = None
+    """How attention reaches tokens of other ranks, where mesh.cp is more than 1."""
+    expert_parallel: ExpertParallelSpec | None = None
+    """How tokens are dealt to experts."""
     data_parallel: DataParallelSpec | None = None
     """The data-parallel part."""
     parameter_server: ParameterServerSpec | None = None
@@ -95,9 +103,10 @@ class StrategySpec(DocumentModel):
         return self
 
 
+_SPREAD = ("tensor_parallel", "context_parallel", "expert_parallel")
 _ALONE = {
-    "parameter_server": ("mesh", "pipeline", "tensor_parallel", "data_parallel", "layer_placement"),
-    "layer_placement": ("mesh", "pipeline", "tensor_parallel"),
+    "parameter_server": ("mesh", "pipeline", *_SPREAD, "data_parallel", "layer_placement"),
+    "layer_placement": ("mesh", "pipeline", *_SPREAD),
 }
 
 

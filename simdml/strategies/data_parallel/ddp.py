@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
-from simdml.strategies.data_parallel.buckets import Bucket, assign_buckets, assign_registered_buckets
+from simdml.strategies import expert_parallel
+from simdml.strategies.data_parallel.buckets import assign_buckets, assign_registered_buckets
 from simdml.strategies.data_parallel.comm_hooks import Gradient, hooked
 from simdml.strategies.data_parallel.module_buffers import broadcast_buffers
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
@@ -60,7 +61,9 @@ class DdpReplica(Replica):
             yield from self._bucketed(code, name)
         else:
             yield code.backward()
-            yield from self._reduce(f"gradients of {name}", self._gradients(code))
+            gradients = self._gradients(code)
+            for group, what, indices in self._families(code):
+                yield from self._reduce(f"{what} of {name}", [gradients[index] for index in indices], group)
         if not last:
             yield from self.finish()
 
@@ -87,18 +90,20 @@ class DdpReplica(Replica):
         """Yield a backward in which buckets are launched strictly in turn, each when its gradients are ready."""
         gradients = self._gradients(code)
         sizes = [gradient.elements * self.job.training.gradient_bytes for gradient in gradients]
-        buckets = self._buckets(sizes)
-        launched = copied = 0
+        families = [(group, what, self._buckets(sizes, own)) for group, what, own in self._families(code)]
+        launched = [0] * len(families)
+        copied = 0
 
         def gradient_ready(count: int) -> Iterator[Instruction]:
-            nonlocal launched, copied
+            nonlocal copied
             if not self.plan.gradient_as_bucket_view and count > copied:
                 yield _copies(f"gradients into buckets of {name}", sizes[copied:count])
                 copied = count
-            while launched < len(buckets) and buckets[launched].parameters[-1] < count:
-                members = [gradients[index] for index in buckets[launched].parameters]
-                yield from self._reduce(f"bucket {launched} of {name}", members)
-                launched += 1
+            for number, (group, what, buckets) in enumerate(families):
+                while launched[number] < len(buckets) and buckets[launched[number]][-1] < count:
+                    members = [gradients[index] for index in buckets[launched[number]]]
+                    yield from self._reduce(f"bucket {launched[number]} of {what} of {name}", members, group)
+                    launched[number] += 1
 
         yield from code.backward_by_layer(gradient_ready)
         if self.plan.finds_unused:
@@ -107,18 +112,36 @@ class DdpReplica(Replica):
             payload = float(BITMAP_BYTES * len(gradients))
             self._issue(event, [Collective(event, CollectiveKind.ALL_REDUCE, self.group, payload)])
 
-    def _buckets(self, sizes: Sequence[int]) -> list[Bucket]:
+    def _families(self, code: StageCode) -> list[tuple[str, str, list[int]]]:
+        """Return group, name and indices of the gradients that are summed over the same ranks.
+
+        Megatron-LM keeps those of experts in buffers of their own (megatron/core/distributed/
+        distributed_data_parallel.py, expert_parallel_buffers).
+        """
+        experts = code.of_experts()
+        families = [
+            (self.group, "gradients", [index for index, expert in enumerate(experts) if not expert]),
+            (expert_parallel.GRADIENTS, "experts", [index for index, expert in enumerate(experts) if expert]),
+        ]
+        alone = self.job.mesh.size("dp") * self.job.mesh.size("cp") == 1
+        return [family for family in families if family[2] and not (alone and family[0] == expert_parallel.GRADIENTS)]
+
+    def _buckets(self, sizes: Sequence[int], own: Sequence[int]) -> list[list[int]]:
+        """Return the buckets of the gradients ``own``, as indices."""
+        mine = [sizes[index] for index in own]
         if self.plan.finds_unused:
-            return assign_registered_buckets(sizes, self.plan.bucket_cap_bytes)
-        return assign_buckets(sizes, self.plan.bucket_cap_bytes, first_iteration=self.plan.first_iteration)
+            buckets = assign_registered_buckets(mine, self.plan.bucket_cap_bytes)
+        else:
+            buckets = assign_buckets(mine, self.plan.bucket_cap_bytes, first_iteration=self.plan.first_iteration)
+        return [[own[place] for place in bucket.parameters] for bucket in buckets]
 
     def _gradients(self, code: StageCode) -> list[Gradient]:
         rows = [p.rows for _, layer in code.layers_in_backward_order() for p in reversed(layer.parameters)]
         return [Gradient(count, row) for count, row in zip(code.gradients(), rows, strict=True)]
 
-    def _reduce(self, event: str, gradients: Sequence[Gradient]) -> Iterator[Instruction]:
+    def _reduce(self, event: str, gradients: Sequence[Gradient], group: str) -> Iterator[Instruction]:
         """Yield the compute stream's part of a reduction; the rest is issued."""
-        reduction = hooked(self.plan, event, gradients, self.job.training.gradient_bytes, self.group)
+        reduction = hooked(self.plan, event, gradients, self.job.training.gradient_bytes, group)
         yield from reduction.before
         yield Record(event)
         self._issue(event, reduction.reduction)

@@ -17,6 +17,7 @@ from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
+from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
@@ -154,7 +155,7 @@ class DistributedOptimizerReplica(Replica):
         return ("tp", "pp", GROUP)
 
     def _ranks(self) -> int:
-        return self.job.mesh.size(GROUP)
+        return gradient_ranks(self.job.mesh)
 
     def _shards(self) -> int:
         return sum(bucket.elements for bucket in chain.from_iterable(self.buckets)) // self._ranks()

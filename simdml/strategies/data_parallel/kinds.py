@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from simdml.errors import InfeasibleError, UnknownNameError
 from simdml.program.mesh import Group, Mesh
+from simdml.strategies import expert_parallel
 from simdml.strategies.data_parallel import (
     ddp,
     distributed_optimizer,
@@ -22,7 +23,7 @@ from simdml.strategies.data_parallel import (
     zero3,
 )
 from simdml.strategies.data_parallel.replica import Replica
-from simdml.strategies.job import DATA_AXES, DataParallelPlan, Job, ReplicaPlan, num_replicas
+from simdml.strategies.job import DATA_AXES, DataParallelPlan, Job, ReplicaPlan, gradient_ranks
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.strategy import Strategy
@@ -80,14 +81,15 @@ def option_name(field_name: str) -> str:
 KINDS: Mapping[str, Kind] = {
     kind.strategy.name: kind
     for kind in (
-        Kind(ddp.STRATEGY, DataParallelPlan(), ddp.DdpReplica),
+        Kind(ddp.STRATEGY, DataParallelPlan(), ddp.DdpReplica, combines=("tp", "pp", "cp", "ep")),
         Kind(
             distributed_optimizer.STRATEGY,
             distributed_optimizer.DistributedOptimizerPlan(),
             distributed_optimizer.DistributedOptimizerReplica,
+            combines=("tp", "pp", "cp"),
             framework=MEGATRON,
         ),
-        Kind(zero.STAGE_1, zero.Zero1Plan(), zero.ZeroReplica, framework=PYTORCH),
+        Kind(zero.STAGE_1, zero.Zero1Plan(), zero.ZeroReplica, combines=("tp", "pp", "cp"), framework=PYTORCH),
         Kind(zero.STAGE_2, zero.Zero2Plan(), zero.ZeroReplica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
         Kind(zero3.STRATEGY, zero3.Zero3Plan(), zero3.Zero3Replica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
         Kind(
@@ -150,23 +152,28 @@ def refuse_combinations(kind: Kind, mesh: Mesh) -> None:
     Raises:
         InfeasibleError: with the strategy that does.
     """
-    for axis in ("tp", "pp"):
+    for axis in ("tp", "pp", "cp", "ep"):
         if mesh.size(axis) > 1 and axis not in kind.combines:
+            why = f"{kind.strategy.system} has no such mode" if axis in {"tp", "pp"} else "that is not modelled"
             raise InfeasibleError(
-                f"{kind.strategy.name} does not combine with {axis}: {kind.strategy.system} has no such mode",
+                f"{kind.strategy.name} does not combine with {axis}: {why}",
                 hint=f"leave {axis} out, or use kind: {kind.instead}",
             )
 
 
 def replica_groups(job: Job) -> list[Group]:
-    """Return the groups along which replicas of ``job`` may communicate."""
+    """Return the groups along which replicas of ``job`` may communicate.
+
+    Parts of sequences (cp) and of experts (ep) share the gradients of what they all hold, like replicas.
+    """
     own = find_kind(job.data_parallel.kind).groups if job.data_parallel is not None else ()
-    return [*(Group(axis, (axis,)) for axis in DATA_AXES), *own]
+    alone = [Group(axis, (axis,)) for axis in DATA_AXES if axis != "dp"]
+    return [*alone, Group("dp", ("cp", "ep", "dp")), Group(expert_parallel.GRADIENTS, ("cp", "dp")), *own]
 
 
 def replica_roles(job: Job) -> tuple[str, ...]:
     """Return the roles that ranks of one pipeline coordinate have: none in particular, or the first and the others."""
-    if job.data_parallel is None or num_replicas(job.mesh) == 1:
+    if job.data_parallel is None or gradient_ranks(job.mesh) == 1:
         return ("",)
     return find_kind(job.data_parallel.kind).roles or ("",)
 
@@ -177,7 +184,7 @@ def make_replica(job: Job, code: Sequence[StageCode], role: int = 0) -> Replica:
     Raises:
         InfeasibleError: a degree of model parallelism that the strategy does not go with.
     """
-    if num_replicas(job.mesh) == 1:
+    if gradient_ranks(job.mesh) == 1:
         return Replica(job, code)
     plan: ReplicaPlan = job.data_parallel or DataParallelPlan()
     kind = find_kind(plan.kind)

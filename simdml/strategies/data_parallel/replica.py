@@ -83,7 +83,7 @@ class Replica:
 
     def norm_axes(self) -> tuple[str, ...]:
         """Return the axes along which ranks hold different gradients."""
-        return ("tp", "pp")
+        return ("tp", "ep", "pp")
 
     def update(self) -> Iterator[Instruction]:
         """Yield the optimizer step."""

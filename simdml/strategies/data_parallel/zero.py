@@ -16,6 +16,7 @@ from simdml.strategies.data_parallel.gathering import copy
 from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
+from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
@@ -162,7 +163,7 @@ class ZeroReplica(Replica):
         return self.plan.offload_optimizer == "cpu"
 
     def _ranks(self) -> int:
-        return self.job.mesh.size(GROUP)
+        return gradient_ranks(self.job.mesh)
 
     def _part(self) -> int:
         return padded(self.elements, self._ranks()) // self._ranks()

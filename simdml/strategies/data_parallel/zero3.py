@@ -17,6 +17,7 @@ from simdml.strategies.data_parallel.replica import CommunicationStream, Replica
 from simdml.strategies.data_parallel.units import padded
 from simdml.strategies.data_parallel.zero import GROUP, fill_buckets
 from simdml.strategies.data_parallel.zero3_trace import Coordinator, Limits, ModuleFetch, ShardedParameter
+from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward, Step
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
@@ -156,7 +157,7 @@ class Zero3Replica(Replica):
         )
 
     def _ranks(self) -> int:
-        return self.job.mesh.size(GROUP)
+        return gradient_ranks(self.job.mesh)
 
     def _part(self, parameters: Sequence[ShardedParameter]) -> int:
         return sum(padded(parameter.elements, self._ranks()) for parameter in parameters) // self._ranks()
