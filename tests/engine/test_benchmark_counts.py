@@ -86,11 +86,12 @@ def test_events_are_counted_as_they_are_put_on_the_heap():
 
 
 MANY_EVENTS = """
-import resource, sys
+import gc, resource, sys
 sys.path.insert(0, sys.argv[1])
 from cases import Case, measured, resnet50
 
 def peak_bytes(steps):
+    gc.collect()
     job = resnet50(fold=False, jitter_cv=0.1, steps=steps) | {"cluster": {"name": "pcie_8gpu_25gbe", "nodes": 4}}
     env = measured(Case("jitter", "jitter", 1.0, job, coarsened=False)).execution.env
     return env.num_scheduled, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -100,13 +101,13 @@ print(*peak_bytes(21), *peak_bytes(104))
 
 
 def test_a_million_events_take_no_more_memory_than_two_hundred_thousand():
-    """Fifty bytes an event would be forty megabytes; what grows is when steps ended, 32 numbers a step."""
+    """A float kept of every event would be 26 megabytes with its place in a list; what grows is 32 ends a step."""
     command = [sys.executable, "-c", MANY_EVENTS, str(FILE.parent)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     few, few_bytes, many, many_bytes = map(int, done.stdout.split())
     assert 180_000 < few < 220_000
     assert many > 1_000_000
-    assert many_bytes - few_bytes < 4e6
+    assert many_bytes - few_bytes < 12e6
 
 
 INTERRUPTED = """
