@@ -72,7 +72,8 @@ def find(kind: Kind, name: str | os.PathLike[str]) -> Path:
     for candidate in (key, *(key.removesuffix(suffix) for suffix in SUFFIXES[kind] if key.endswith(suffix))):
         if candidate in bundled:
             return bundled[candidate]
-    if os.sep in text or text.startswith(".") or path.suffix in _FILE_SUFFIXES:
+    is_below_bundled = any(name.startswith(f"{path.parent.as_posix()}/") for name in bundled)
+    if (os.sep in text and not is_below_bundled) or text.startswith(".") or path.suffix in _FILE_SUFFIXES:
         if path.is_dir():
             raise DocumentError(f"{text} is a folder, not a file", place=Place(text))
         raise missing_file(path)

@@ -11,10 +11,11 @@ from typing import Any
 from simdml.cluster.merging import expand_dotted, merged
 from simdml.documents.document import Document, from_mapping
 from simdml.documents.loading import load_document
-from simdml.documents.overriding import override_each
+from simdml.documents.overriding import override_each, parse_path
 from simdml.documents.validation import validate
 from simdml.resources import find
 from simdml.scenario.schema.scenario import ScenarioSpec
+from simdml.scenario.short_forms import written_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,29 @@ def load_scenario(
         UsageError: an assignment that is not ``path=value``.
     """
     name, document = load_scenario_document(source)
-    document = override_each(document, assignments)
+    document = changed(document, assignments)
     if changes:
-        document = merged(document, expand_dotted(from_mapping(changes, "<changes>")))
+        wanted = expand_dotted(from_mapping(changes, "<changes>"))
+        for section, value in wanted.data.items():
+            if isinstance(value, dict):
+                document = written_out(document, (section, *value))
+        document = merged(document, wanted)
     return Scenario(name, document, validate(document, ScenarioSpec))
+
+
+def changed(document: Document, assignments: Iterable[str]) -> Document:
+    """Return ``document`` with each ``path=value`` applied; sections that are text are entered as mappings.
+
+    Raises:
+        UsageError: an assignment that is not ``path=value``.
+        DocumentError: a value that cannot be read, or a path through a value that is not a mapping.
+    """
+    for assignment in assignments:
+        path, equals, _ = assignment.partition("=")
+        if equals:
+            document = written_out(document, parse_path(path.strip()))
+        document = override_each(document, [assignment])
+    return document
 
 
 def load_scenario_document(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, Document]:

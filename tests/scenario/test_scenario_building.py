@@ -346,3 +346,24 @@ def test_what_has_no_model_parallelism_says_so(kind):
     with pytest.raises(InfeasibleError, match=f"{kind} does not combine with tp") as refused:
         built(TOKENS, cluster="dgx_a100", strategy=strategy).program()
     assert "ddp" in refused.value.hint
+
+
+@pytest.mark.parametrize("assignments", [["cluster.nodes=2"], ["cluster={name: dgx1_v100, nodes: 2}"]])
+def test_a_section_that_is_a_name_may_be_entered(assignments):
+    scenario = load_scenario("quickstart", assignments)
+    assert build(scenario).job.cluster.num_gpus == 16
+
+
+@pytest.mark.parametrize("changes", [{"cluster.nodes": 2}, {"cluster": {"nodes": 2}}])
+def test_changes_enter_a_section_that_is_a_name_too(changes):
+    assert build(load_scenario("quickstart", changes=changes)).job.cluster.num_gpus == 16
+
+
+def test_a_whole_cluster_still_replaces_a_name():
+    scenario = load_scenario("quickstart", changes={"cluster": "dgx_a100"})
+    assert build(scenario).job.cluster.name == "dgx_a100"
+
+
+def test_a_bundled_name_in_a_folder_has_near_ones():
+    with pytest.raises(UnknownNameError, match="sc21/row_10"):
+        load_scenario("sc21/row_11")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from simdml.documents.document import Document, KeyPath, from_mapping
+from simdml.documents.document import Document, KeyPath
 from simdml.documents.overriding import assign
 from simdml.scenario.schema.strategy import excluded_by
+from simdml.scenario.short_forms import SHORT_FORMS, written_out
 from simdml.studies.sweep.axes import VARY, Axis, Setting
 
-SHORT_FORMS: Mapping[str, str] = {"cluster": "name", "model": "name", "profile": "name", "communication": "library"}
-"""Sections that may be written as text, and the key the text then stands for."""
 STRATEGY = "strategy"
 _NEIGHBOURS = ("cluster", "model", "training", STRATEGY)
 
@@ -38,7 +37,7 @@ class Point:
         """
         document = base
         for setting in self.settings:
-            document = assign(_written_out(document, setting.steps), setting.steps, setting.value, VARY)
+            document = assign(written_out(document, setting.steps), setting.steps, setting.value, VARY)
         return document
 
 
@@ -83,14 +82,3 @@ def _has_room(outer: Setting, steps: KeyPath) -> bool:
     if isinstance(value, dict):
         return outer.steps != (STRATEGY,) or steps[1] not in excluded_by(value)
     return isinstance(value, str) and depth == 1 and outer.steps[0] in SHORT_FORMS
-
-
-def _written_out(document: Document, steps: KeyPath) -> Document:
-    """Return ``document`` with the section that ``steps`` enter as a mapping, if it is text: ``cluster: dgx_a100``."""
-    section = str(steps[0])
-    if len(steps) == 1 or section not in SHORT_FORMS or not isinstance(document.data.get(section), str):
-        return document
-    place = document.place((section,))
-    mapping = from_mapping({SHORT_FORMS[section]: document.data[section]})
-    placed = dict.fromkeys(mapping.value_places, place)
-    return assign(document, (section,), Document(document.name, mapping.data, placed, placed), VARY)

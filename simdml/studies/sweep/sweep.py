@@ -12,10 +12,9 @@ from typing import Any
 from simdml import __version__
 from simdml.cluster.merging import merged, without
 from simdml.documents.document import Document, from_mapping
-from simdml.documents.overriding import override_each
 from simdml.errors import DocumentError, InternalError, SimdmlError, UnknownNameError, UsageError
 from simdml.scenario.building import build
-from simdml.scenario.loading import load_scenario_document
+from simdml.scenario.loading import changed, load_scenario_document
 from simdml.studies.sweep.axes import VARY, Axis, read_axes
 from simdml.studies.sweep.grid import Point, by_similarity, points
 from simdml.studies.sweep.identity import sweep_digest
@@ -95,7 +94,7 @@ def plan_sweep(
         UsageError: nothing varies.
     """
     name, document = load_scenario_document(source)
-    document = override_each(document, assignments)
+    document = changed(document, assignments)
     if vary is not None:
         document = merged(document, from_mapping({VARY: _lists(vary)}, "<vary>"))
     axes = read_axes(document, options)
