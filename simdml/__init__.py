@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from simdml.results.result import Result
     from simdml.scenario.loading import Scenario, load_scenario
     from simdml.scenario.simulate import run, simulate
+    from simdml.studies.compare.comparison import compare
     from simdml.studies.sweep.verb import sweep
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Scenario", "SimdmlError", "__version__", "load_scenario", "run", "simulate", "sweep"]
+__all__ = ["Result", "Scenario", "SimdmlError", "__version__", "compare", "load_scenario", "run", "simulate", "sweep"]
 
 _HOMES = {
     "Result": "simdml.results.result",
     "Scenario": "simdml.scenario.loading",
     "SimdmlError": "simdml.errors",
+    "compare": "simdml.studies.compare.comparison",
     "load_scenario": "simdml.scenario.loading",
     "run": "simdml.scenario.simulate",
     "simulate": "simdml.scenario.simulate",

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from simdml.errors import OutputError
 from simdml.reporting import server_panel
 from simdml.reporting.gantt import SHORT, Lane, choose_lanes, draw_lanes, hidden_accounts, merge_blocks, spread
 from simdml.reporting.headline import alike, subject
 from simdml.reporting.palette import Style, is_dark, label_of, ordered, style_of
+from simdml.reporting.saving import STYLE, drawing_bytes, save_drawing
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.result import Result
 from simdml.results.servers import ServerActivity
 from simdml.results.timeline import WAITING, shown_window, timeline
-from simdml.results.trace import write_atomically
 from simdml.units import format_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLASSES_SHOWN: Final = 16
-SUFFIXES: Final = (".png", ".svg", ".pdf")
-
-_STYLE: Final[dict[Any, Any]] = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "hatch.linewidth": 0.6,
-    "svg.hashsalt": "simdml",
-    "svg.fonttype": "none",
-}
 _WIDTH: Final = 10.0
 _ROW: Final = 0.32
 _LABELLED: Final = 0.05
@@ -49,7 +33,7 @@ _SEEN: Final = 0.001
 
 def result_figure(result: Result) -> Figure:
     """Return a figure with stacked bars of seconds by account, the timeline of one step below, and what servers did."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         classes = spread(alike(result.breakdowns), CLASSES_SHOWN)
         begin, end = shown_window(result.recording)
         lanes, length_s = choose_lanes(result, timeline(result)), end - begin
@@ -91,23 +75,12 @@ def save_figure(result: Result, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: for another suffix, or if the file cannot be written.
     """
-    target = Path(path)
-    if target.suffix not in SUFFIXES:
-        raise OutputError(f'cannot draw "{target}": use a name that ends with {", ".join(SUFFIXES)}')
-    write_atomically(target, figure_bytes(result, target.suffix.removeprefix(".")))
+    save_drawing(lambda: result_figure(result), path)
 
 
 def figure_bytes(result: Result, kind: str) -> bytes:
     """Return the figure as ``png``, ``svg`` or ``pdf``, without when and with what it was drawn."""
-    nothing = {
-        "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        "pdf": dict.fromkeys(("Creator", "CreationDate", "Producer")),
-        "png": {"Software": None},
-    }
-    buffer = io.BytesIO()
-    with rc_context(_STYLE):
-        result_figure(result).savefig(buffer, format=kind, dpi=150, metadata=nothing[kind])
-    return buffer.getvalue()
+    return drawing_bytes(lambda: result_figure(result), kind)
 
 
 def _draw_bars(axes: Axes, classes: Sequence[RankBreakdown], scale: float) -> set[str]:

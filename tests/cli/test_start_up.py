@@ -42,6 +42,11 @@ def test_sweep_imports_no_more_than_run():
     assert imported("sweep", *arguments, "--json") == {"numpy", "simpy", "pydantic", "yaml"}
 
 
+def test_compare_imports_no_plotting():
+    arguments = ("compare", "quickstart", "quickstart")
+    assert not imported(*arguments) & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
+
+
 def test_check_imports_no_plotting():
     assert not imported("check", "quickstart") & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
 

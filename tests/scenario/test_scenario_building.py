@@ -233,6 +233,7 @@ def test_public_names():
         "Scenario",
         "SimdmlError",
         "__version__",
+        "compare",
         "load_scenario",
         "run",
         "simulate",

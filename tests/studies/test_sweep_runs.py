@@ -121,6 +121,16 @@ def test_outcomes_are_written_and_read_back():
         assert outcome_from(json.loads(json.dumps(row.outcome.plain()))) == row.outcome
 
 
+def test_stochastic_points_say_how_sure_they_are():
+    job = {**JOB, "faults": [{"jitter": "lognormal", "cv": 0.05}]}
+    vary = {"simulate.steps": [2, None]}
+    few, many = run_sweep(plan_sweep(job, vary=vary), jobs=1).rows
+    assert few.outcome.numbers["half_width_s"] is None
+    assert many.outcome.numbers["half_width_s"] > 0
+    exact = run_sweep(plan_sweep(JOB, vary={"cluster.nodes": [1]}), jobs=1).rows[0]
+    assert exact.outcome.numbers["half_width_s"] == 0
+
+
 def test_csv_has_a_cell_for_everything():
     vary = {"strategy": ["ddp", {"mesh": {"tp": 1}}], "training.microbatch": [None, 16], "training.batch_per_gpu": [32]}
     sweep = run_sweep(plan_sweep(JOB, vary=vary), jobs=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ NUMBERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "num_gpus": "GPUs of the job",
         "step_time_s": "seconds of one step",
+        "half_width_s": "of its 95 % confidence interval: 0 where it is exact, none where too few steps were simulated",
         "samples_per_step": "global batch",
         "samples_per_s": "throughput of the whole job",
         "tokens_per_s": "the same in tokens; none for images",
@@ -115,6 +117,7 @@ def summarise(result: Result) -> Outcome:
     numbers = {
         "num_gpus": result.num_gpus,
         "step_time_s": result.step_time_s,
+        "half_width_s": _half_width_s(result),
         "samples_per_step": result.samples_per_step,
         "samples_per_s": result.samples_per_s,
         "tokens_per_s": result.tokens_per_s,
@@ -125,6 +128,11 @@ def summarise(result: Result) -> Outcome:
         "busiest_link_utilisation": None if busiest is None else busiest.utilisation,
     }
     return Outcome(OK, "", numbers, dict(result.breakdown), "" if busiest is None else busiest.kind)
+
+
+def _half_width_s(result: Result) -> float | None:
+    width_s = result.half_width_s or 0.0
+    return width_s if isfinite(width_s) else None
 
 
 def _one_line(text: str) -> str:

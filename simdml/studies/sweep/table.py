@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_SHOWN, BEST_SHOWN = 60, 20
-COLUMNS_SHOWN, REASONS_SHOWN, POINTS_SHOWN = 4, 8, 8
+COLUMNS_SHOWN, WIDTH_SHOWN, REASONS_SHOWN, POINTS_SHOWN = 4, 60, 8, 8
 _LONGEST_CELL = 30
 
 
@@ -102,7 +102,11 @@ def text_cells(sweep: Sweep, row: Row, best: Row | None) -> list[str]:
 
 def _joined(sweep: Sweep) -> bool:
     """Whether so much varies that a column for each would be too narrow to read."""
-    return len(sweep.paths) > COLUMNS_SHOWN
+    widest = dict.fromkeys(sweep.paths, 0)
+    for row in sweep.rows[:ROWS_SHOWN]:
+        for path, value in row.point.values().items():
+            widest[path] = max(widest[path], len(_cell(value)))
+    return len(sweep.paths) > COLUMNS_SHOWN or sum(widest.values()) > WIDTH_SHOWN
 
 
 def failures(sweep: Sweep) -> list[str]:
