@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simdml.scenario.building import Built
 from simdml.scenario.explaining import VARY, defaults, describe_job, explain_lines, shown
-from simdml.studies.sweep.grid import SHORT_FORMS
+from simdml.scenario.short_forms import SHORT_FORMS
 
 NOTHING = ""
 _WORDS = ("description",)
