@@ -65,6 +65,7 @@ def build_servers(
         backup_workers=section.backup_workers or 0,
         extra_servers=extra,
         partition=_partition(section, len(nodes), choices),
+        partition_at=section.partition_at,
         placement=section.placement,
         big_array=section.big_array,
         messages=section.messages,

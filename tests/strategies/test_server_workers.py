@@ -1,5 +1,7 @@
 """What workers do: equal servers as one, priorities, fetching less often, compression, replicas of several GPUs."""
 
+from collections import Counter
+
 import pytest
 from fakes import StarCluster, costs, job, layer, model
 
@@ -171,7 +173,23 @@ def test_replica_of_two_gpus_talks_about_its_own_parts():
     assert recording.step_time_s == pytest.approx(0.5 + 0.25 + 0.25 + 0.75 + 0.25 + 1.0 + 2.0, rel=0.05)
 
 
+def test_pieces_may_be_cut_for_the_network_alone():
+    """P3 sums and copies a tensor whole and sends slices; BytePS cuts before."""
+    slices = {"partition": Partition("slices", 2.0**16), "placement": "round_robin", "priority": "push"}
+    for at, copies in (("node", 4), ("network", 1)):
+        program, _ = compiled(2, 2, layers=((0.5, 0.5, 2**16),), partition_at=at, **slices)
+        [rank_program] = program.classes
+        counts = Counter(type(i).__name__ for stream in rank_program.streams for i in stream.instructions)
+        assert (counts["HostCopy"], counts["Push"], counts["Pull"]) == (2 * copies, 4, 4)
+
+
 PLANS = {
+    "cut for the network": {
+        "barrier": False,
+        "priority": "push",
+        "partition": Partition("slices", 2.0**16),
+        "partition_at": "network",
+    },
     "in layers": {"barrier": False},
     "by priority": {"barrier": False, "priority": "push", "partition": Partition("slices", 2.0**16)},
     "at start": {"fetch": "at_start", "barrier": False},

@@ -40,6 +40,8 @@ class ParameterServerSpec(DocumentModel):
     """What min_size, max_size and slices cut by; 256 KiB, 64 MiB (TensorFlow) and 4096000 B (BytePS) by default."""
     partition_pieces: Count | None = None
     """Pieces that fixed makes, and the most that min_size makes; as many as there are servers by default."""
+    partition_at: Literal["node", "network"] = "node"
+    """Whether pieces are already summed one by one in the node (BytePS), or whole tensors are (P3)."""
     placement: PlacementName = "round_robin"
     """In turn (TensorFlow's replica_device_setter), to the least loaded, every tensor cut, or as MXNet or BytePS do."""
     big_array: Count = 1_000_000

@@ -46,11 +46,14 @@ def keys_of(
     placed_of: list[list[tuple[Piece, Parts]]] = [[] for _ in registered]
     for piece, placed in zip(pieces, PLACEMENTS[plan.placement](pieces, servers), strict=True):
         placed_of[piece.tensor].append((piece, placed))
-    keys = [
-        _key(f"{prefix}{ready} {tensor.name}", ready + 1, tensor.layer, piece if len(found) > 1 else None, placed)
-        for ready, (tensor, found) in enumerate(zip(tensors, placed_of[::-1], strict=True))
-        for piece, placed in found
-    ]
+    keys = []
+    for ready, (tensor, found) in enumerate(zip(tensors, placed_of[::-1], strict=True)):
+        name = f"{prefix}{ready} {tensor.name}"
+        parts = [_parts(name, piece if len(found) > 1 else None, placed) for piece, placed in found]
+        if plan.partition_at == "network":
+            parts = [tuple(part for piece in parts for part in piece)]
+        names = [name] if len(parts) == 1 else [f"{name} part {number}" for number in range(len(parts))]
+        keys += [_key(name, ready + 1, tensor.layer, each) for name, each in zip(names, parts, strict=True)]
     return keys if plan.messages == "tensors" else [_joined(prefix, keys)]
 
 
@@ -72,9 +75,12 @@ def _tensors(code: StageCode) -> list[_Tensor]:
     return [_Tensor(name, elements, layer) for (name, layer), elements in zip(names, code.gradients(), strict=True)]
 
 
-def _key(name: str, after: int, layer: int, piece: Piece | None, placed: Parts) -> Key:
+def _parts(name: str, piece: Piece | None, placed: Parts) -> tuple[Part, ...]:
     name += f" part {piece.part}" if piece is not None else ""
-    parts = tuple(Part(f"{name} on {server}" if len(placed) > 1 else name, server, nbytes) for server, nbytes in placed)
+    return tuple(Part(f"{name} on {server}" if len(placed) > 1 else name, server, nbytes) for server, nbytes in placed)
+
+
+def _key(name: str, after: int, layer: int, parts: tuple[Part, ...]) -> Key:
     return Key(name, sum(part.payload_bytes for part in parts), after, layer, parts)
 
 

@@ -67,12 +67,15 @@ def _sharded(pieces: Sequence[Piece], servers: Servers) -> list[Parts]:
 
 
 def _mxnet_hash(pieces: Sequence[Piece], servers: Servers) -> list[Parts]:
-    """Place small arrays on server key x 9973 mod S, and cut big ones evenly over all (src/kvstore/kvstore_dist.h)."""
+    """Place small arrays on server key x 9973 mod S, and cut big ones evenly over all (src/kvstore/kvstore_dist.h).
+
+    Keys are numbers in order; a piece of a tensor is an array with a key of its own (ByteScheduler's partitions).
+    """
     return [
-        [(piece.tensor * 9973 % servers.total, piece.nbytes)]
+        [(key * 9973 % servers.total, piece.nbytes)]
         if piece.nbytes < servers.big_array_bytes
         else _cut(piece, [1 / servers.total] * servers.total)
-        for piece in pieces
+        for key, piece in enumerate(pieces)
     ]
 
 

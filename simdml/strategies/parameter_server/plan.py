@@ -23,7 +23,8 @@ class ParameterServerPlan:
     the slowest worker, ``bounded_delay`` with ``delay`` steps that a worker may begin before it has what it asked for,
     ``backup`` with ``backup_workers`` more workers than gradients a step takes.
 
-    Tensors are cut by ``partition`` and put on shards by ``placement``; ``messages`` of a whole ``model`` carry all
+    Tensors are cut by ``partition``, for the ``network`` alone or for sums in the ``node`` too (``partition_at``), and
+    put on shards by ``placement``; ``messages`` of a whole ``model`` carry all
     that a shard holds. A worker is one GPU, or a node whose GPUs sum first: on one of them (``device``), on the CPU
     (``host``), or by reduce-scatter and all-gather (``nccl``). Without ``overlap`` nothing is summed or pushed before
     the whole backward is done: TensorFlow 1 sums gradients on each GPU's one compute stream, behind everything that the
@@ -47,6 +48,7 @@ class ParameterServerPlan:
     backup_workers: int = 0
     extra_servers: int = 0
     partition: Partition = WHOLE
+    partition_at: Literal["node", "network"] = "node"
     placement: PlacementName = "greedy_by_bytes"
     big_array: int = 1_000_000
     messages: Literal["tensors", "model"] = "tensors"

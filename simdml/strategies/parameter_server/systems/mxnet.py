@@ -68,7 +68,8 @@ P3 = System(
         "MXNet: P3 (DMLC_PS_VAN_TYPE=p3)",
         "synchronous: tensors in slices, those that forward needs first sent first, workers update",
         models=(
-            "Slices of MXNET_KVSTORE_SLICE_THRESHOLD (40,000) parameters in turn over the servers.",
+            "A node sums whole tensors; slices of MXNET_KVSTORE_SLICE_THRESHOLD (40,000) parameters go in turn over "
+            "the servers.",
             "On every connection the most urgent slice that is ready goes next; layers start as theirs arrive.",
         ),
         leaves_out=("That a server's answers have priorities too; they share its NIC fairly here.",),
@@ -77,6 +78,7 @@ P3 = System(
             **_KVSTORE,
             "partition": "slices",
             "partition_size": "160000 B",
+            "partition_at": "network",
             "placement": "round_robin",
             "update": "worker",
             "priority": "push",

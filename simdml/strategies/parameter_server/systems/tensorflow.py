@@ -40,6 +40,29 @@ DISTRIBUTED_REPLICATED = System(
     )
 )
 
+LOCAL = System(
+    Strategy(
+        "tensorflow_parameter_server",
+        "tf_cnn_benchmarks --variable_update=parameter_server --local_parameter_device=cpu",
+        "synchronous servers on the CPUs of one machine: every GPU fetches variables and hands gradients to the host",
+        models=(
+            "Variables fetched at the start of a step, each layer waiting for its own; the CPU sums over the GPUs.",
+            "Eight threads of the runtime sum and update (an assumption); no messages, as all is one process.",
+        ),
+        leaves_out=("Variables on a GPU (--local_parameter_device=gpu).",),
+        sources=("tensorflow/benchmarks, scripts/tf_cnn_benchmarks/variable_mgr.py", _SETTER),
+        defaults={
+            "location": "colocated",
+            "consistency": "bsp",
+            "placement": "round_robin",
+            "fetch": "at_start",
+            "barrier": False,
+            "server_rate": "8 GB/s",
+            "server_threads": 8,
+        },
+    )
+)
+
 TENSORFLOW1 = System(
     Strategy(
         "tensorflow1",
@@ -87,4 +110,4 @@ TENSORFLOW2 = System(
     )
 )
 
-SYSTEMS = (DISTRIBUTED_REPLICATED, TENSORFLOW1, TENSORFLOW1_SYNC, TENSORFLOW2)
+SYSTEMS = (DISTRIBUTED_REPLICATED, LOCAL, TENSORFLOW1, TENSORFLOW1_SYNC, TENSORFLOW2)
