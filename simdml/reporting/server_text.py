@@ -14,8 +14,11 @@ PAIRS_SHOWN: Final = 3
 def server_rows(activity: ServerActivity) -> list[tuple[str, str]]:
     """Return what to say about servers, as name and text."""
     rows = [("servers busy", _busy(activity.servers)), ("staleness", _staleness(activity))]
-    queued = max(load.queued_s for load in activity.servers)
-    rows.append(("a push queues", f"{format_time(queued)} on average" if queued else "no time"))
+    slowest = max(activity.servers, key=lambda load: load.queued_s)
+    where = f" at {slowest.name}" if len(activity.servers) > 1 else ""
+    rows.append(
+        ("a push queues", f"{format_time(slowest.queued_s)} on average{where}" if slowest.queued_s else "no time")
+    )
     rows.append(
         ("a pull waits", f"{_time(activity.for_workers_s)} for workers, {_time(activity.for_servers_s)} for servers")
     )

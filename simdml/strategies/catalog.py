@@ -24,8 +24,11 @@ SERVERS = Strategy(
     "ps-lite, MXNet, TensorFlow",
     "parameters sharded over servers, which sum the workers' gradients",
     models=(
-        "Synchronous or asynchronous servers, dedicated or beside workers; whole tensors in turn, by size, or cut.",
-        "Summing in a node first; pushes and pulls on one connection from each worker to each server.",
+        "Synchronous, asynchronous, stale synchronous, bounded delay, backup workers; on machines of their own, beside "
+        "workers, or both.",
+        "Tensors cut, and placed in turn, by size, or by the systems' hashes; summing in a node first; priorities and "
+        "credit; compression; updates on servers or workers; threads and locks of a server.",
+        "How stale gradients are, how busy servers are, and who waits for whom.",
     ),
     sources=("Li et al., OSDI 2014; dmlc/ps-lite; apache/mxnet, src/kvstore",),
 )

@@ -8,6 +8,7 @@ from simdml.documents.loading import load_document
 from simdml.resources import available, find
 from simdml.strategies.catalog import strategies
 from simdml.strategies.data_parallel.kinds import KINDS
+from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 
 
 def words(text):
@@ -22,8 +23,8 @@ def test_every_strategy_is_listed_with_its_system(simdml):
         assert strategy.system.split()[0] in listed
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_data_parallel_strategies_say_what_they_model(simdml, name):
+@pytest.mark.parametrize("name", [*KINDS, *SYSTEMS])
+def test_strategies_of_systems_say_what_they_model(simdml, name):
     said = simdml("explain", name)
     assert said.code == 0
     strategy = strategies()[name]

@@ -156,12 +156,11 @@ TERMS = (
         "asynchronous",
         "A server applies every worker's gradient when it comes; workers never wait for each other.",
         source="Dean et al., DistBelief, NeurIPS 2012",
-        aliases=("Downpour",),
     ),
     Term(
         "staleness",
         "Updates applied between the moment a worker pulled parameters and the moment its gradient is applied.",
-        "about W - 1 for W equal asynchronous workers",
+        "W - 1 for W equal asynchronous workers that fetch right after they push; less if they fetch later",
         "updates",
         "Ho et al., SSP, NeurIPS 2013",
     ),
