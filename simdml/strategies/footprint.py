@@ -68,11 +68,12 @@ def _device(
     ]
     servers = job.parameter_server
     working = max(keeping.working_set_bytes(stages[stage]) for stage in mine)
+    peak = peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working
     tensors = {
         "parameters": replica.parameters * pipeline.weight_versions(device),
         "gradients": replica.gradients,
         "optimizer": replica.optimizer if servers is None or servers.workers_update else 0.0,
-        "activations": peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working,
+        "activations": peak if replica.activations is None else replica.activations,
         "buckets": replica.buffers if servers is None else 0.0,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes

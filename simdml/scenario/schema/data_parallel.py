@@ -42,6 +42,10 @@ class DataParallelSpec(DocumentModel):
     """ddp: the rank PowerSGD approximates matrices with; 1 by default."""
     powersgd_min_compression_rate: PositiveFloat | None = None
     """ddp: matrices that PowerSGD makes less than so many times smaller stay as they are; 2 by default."""
+    scheme: Literal["a", "b", "c"] | None = None
+    """one_weird_trick: how examples move: all at once, in turns, or a part of everybody's; in turns (b) by default."""
+    variable_batch: bool | None = None
+    """one_weird_trick: whether fully connected layers are updated after every round; no by default."""
     period: Count | None = None
     """local_sgd: optimizer steps between two averages of the parameters; 4 by default."""
     post_local_gradient_allreduce: bool | None = None

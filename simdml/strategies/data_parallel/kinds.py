@@ -19,6 +19,7 @@ from simdml.strategies.data_parallel import (
     mirrored,
     multiworker,
     one_process,
+    one_weird_trick,
     zero,
     zero3,
 )
@@ -129,6 +130,14 @@ KINDS: Mapping[str, Kind] = {
             DP,
             (),
             framework=TENSORFLOW,
+        ),
+        Kind(
+            one_weird_trick.STRATEGY,
+            one_weird_trick.OneWeirdTrickPlan(),
+            one_weird_trick.OneWeirdTrickReplica,
+            DP,
+            (),
+            framework=PYTORCH,
         ),
         Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
     )

@@ -22,7 +22,8 @@ NORM_BYTES: Final = 4.0
 class ReplicaMemory:
     """Bytes of a rank's part of the training state; ``buffers`` is what communication needs beside it.
 
-    ``host`` is what lies in the memory of the node instead.
+    ``host`` is what lies in the memory of the node instead, ``activations`` what forward keeps where that is not what
+    its stages say.
     """
 
     parameters: float
@@ -30,6 +31,7 @@ class ReplicaMemory:
     optimizer: float
     buffers: float = 0.0
     host: float = 0.0
+    activations: float | None = None
 
 
 @dataclass(slots=True)
