@@ -29,6 +29,8 @@ GRAINS_PER_BYTE: Final = 2.0**96
 
 SLACK: Final = 1e-9
 """Demand may exceed a link's capacity by this much before it counts as contended: the rounding of sums."""
+CASES_KEPT: Final = 4096
+"""Solutions that are remembered, by which bundles share links and how many transfers each has."""
 
 
 def transfer_s(payload_bytes: float, rate_bytes_per_s: float) -> float:
@@ -183,6 +185,7 @@ class Network:
         self._demand = [0.0] * len(self.capacities)
         self._most = [capacity * (1 + SLACK) for capacity in self.capacities]
         self._dirty: dict[Bundle, None] = {}
+        self._cases: dict[tuple[tuple[int, int], ...], list[float]] = {}
 
     def bundle(self, flow: Flow) -> Bundle:
         """Return the bundle that carries transfers of ``flow``."""
@@ -213,6 +216,7 @@ class Network:
     def set_capacity(self, link: int, bytes_per_s: float) -> None:
         """Change a link's capacity from now on."""
         self.capacities[link] = bytes_per_s
+        self._cases.clear()
         self._most[link] = bytes_per_s * (1 + SLACK)
         for flow, bundle in self._bundles.items():
             if link in bundle.links:
@@ -307,9 +311,19 @@ class Network:
             component[0].set_rate(self._rate_of_only(component[0]), now)
         else:
             self.solves += 1
-            for bundle, rate in zip(component, max_min_rates(component, self.capacities), strict=True):
+            for bundle, rate in zip(component, self._rates(component), strict=True):
                 bundle.set_rate(rate, now)
         self._arm(component)
+
+    def _rates(self, component: list[Bundle]) -> list[float]:
+        """Return max-min rates; many workers and few links come to the same few cases again and again."""
+        case = tuple((id(bundle), bundle.count) for bundle in component)
+        found = self._cases.get(case)
+        if found is None:
+            if len(self._cases) >= CASES_KEPT:
+                self._cases.clear()
+            found = self._cases[case] = max_min_rates(component, self.capacities)
+        return found
 
     def _rate_of_only(self, bundle: Bundle) -> float:
         """Return the max-min rate of transfers that share their links with none of another bundle."""
