@@ -11,6 +11,7 @@ from simdml.costs.memory import MemoryEstimate
 from simdml.costs.model import CostModel
 from simdml.errors import InfeasibleError, listed
 from simdml.program.program import Program
+from simdml.scenario.balancing import with_balance
 from simdml.scenario.batches import split_batch
 from simdml.scenario.choices import Choice, Choices
 from simdml.scenario.clusters import build_cluster, num_gpus, worker_nodes
@@ -99,6 +100,9 @@ def build(scenario: Scenario) -> Built:
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)
     _refuse_unsplittable(scenario, job, model)
+    path = "strategy.pipeline.balance" if plans.pipelined else "strategy.layer_placement.stages"
+    with located(scenario.document, STRATEGY):
+        job = with_balance(job, plans.balance_by, priced.costs, path, choices)
     if training.clip_gradients and job.parameter_server is not None:
         raise InfeasibleError(
             "no server holds all gradients, and so none knows the norm to clip them by",

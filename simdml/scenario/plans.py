@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simdml.cluster.cluster import Cluster
 from simdml.errors import InfeasibleError, UnknownNameError
 from simdml.program.mesh import Mesh
+from simdml.scenario.balancing import By
 from simdml.scenario.choices import Choices
 from simdml.scenario.data_parallel import data_parallel_plan, kind_of
 from simdml.scenario.degrees import build_mesh
@@ -48,6 +49,7 @@ class Plans:
     system: str = PYTORCH
     pipelined: bool = False
     spread: Spread = PLAIN
+    balance_by: By | None = None
 
     @property
     def by_megatron(self) -> bool:
@@ -126,7 +128,14 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
     system = kind.framework or (PYTORCH if section.mesh is None and section.pipeline is None else MEGATRON)
     data_parallel = data_parallel_plan(scenario, section.data_parallel, mesh, system, choices)
     spread = chosen_spread(scenario, section, mesh, system, choices)
-    return Plans(mesh, pipeline, data_parallel, system=system, pipelined=deep, spread=spread)
+    asked_balance = section.pipeline.balance if section.pipeline is not None and deep else None
+    by = _by(asked_balance)
+    return Plans(mesh, pipeline, data_parallel, system=system, pipelined=deep, spread=spread, balance_by=by)
+
+
+def _by(balance: object) -> By | None:
+    """Return what the job's own costs have to be asked for."""
+    return "time" if balance == "time" else "memory" if balance == "memory" else None
 
 
 def _pipeline(scenario: Scenario, section: PipelineSpec, choices: Choices) -> PipelinePlan:
@@ -143,7 +152,12 @@ def _pipeline(scenario: Scenario, section: PipelineSpec, choices: Choices) -> Pi
         not schedule.waits_for_sends,
         f"{MEGATRON} waits for its sends in 1f1b alone",
     )
-    return PipelinePlan(schedule, chunks, overlap, section.scatter_gather, section.balance)
+    plan = PipelinePlan(schedule, chunks, overlap, section.scatter_gather, "flops")
+    match section.balance:
+        case "time" | "memory":
+            return plan
+        case balance:
+            return replace(plan, balance=balance)
 
 
 def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choices: Choices) -> Plans:
@@ -167,4 +181,5 @@ def _layer_placement(scenario: Scenario, section: StrategySpec, gpus: int, choic
     mesh = Mesh((("tp", 1), ("dp", gpus // devices), ("pp", devices)))
     pipeline = PipelinePlan("gpipe", balance="flops" if asked.stages is None else asked.stages)
     data_parallel = data_parallel_plan(scenario, section.data_parallel, mesh, PYTORCH, choices)
-    return Plans(mesh, pipeline, data_parallel)
+    by = _by(asked.balance) if asked.stages is None else None
+    return Plans(mesh, pipeline, data_parallel, balance_by=by)

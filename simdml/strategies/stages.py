@@ -23,12 +23,7 @@ def cut(model: Model, num_stages: int, balance: Balance = "blocks") -> tuple[tup
         InfeasibleError: if the model cannot be cut so.
     """
     blocks = model.blocks
-    if num_stages > len(blocks):
-        raise InfeasibleError(
-            f"{model.name} can be cut between its {len(blocks)} blocks and so has at most {len(blocks)} stages, "
-            f"not {num_stages}",
-            hint="use fewer pipeline stages or chunks",
-        )
+    _check_enough(model, num_stages)
     if isinstance(balance, tuple):
         begins = _listed(balance, num_stages, len(blocks))
     elif balance == "blocks_and_ends":
@@ -39,6 +34,25 @@ def cut(model: Model, num_stages: int, balance: Balance = "blocks") -> tuple[tup
         begins = _balanced([_flops(block) for block in blocks], num_stages)
     ends = [*begins[1:], len(blocks)]
     return tuple(blocks[begin:end] for begin, end in zip(begins, ends, strict=True))
+
+
+def balanced_begins(model: Model, weights: Sequence[float], num_stages: int) -> tuple[int, ...]:
+    """Return where stages begin so that the largest sum of the blocks' ``weights`` is smallest.
+
+    Raises:
+        InfeasibleError: more stages than blocks.
+    """
+    _check_enough(model, num_stages)
+    return tuple(_balanced(weights, num_stages))
+
+
+def _check_enough(model: Model, num_stages: int) -> None:
+    blocks = len(model.blocks)
+    if num_stages > blocks:
+        raise InfeasibleError(
+            f"{model.name} can be cut between its {blocks} blocks and so has at most {blocks} stages, not {num_stages}",
+            hint="use fewer pipeline stages or chunks",
+        )
 
 
 def _flops(block: Block) -> float:

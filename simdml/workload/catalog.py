@@ -12,6 +12,7 @@ from simdml.workload.architecture import Head, Norm, TransformerConfig
 from simdml.workload.convnets.alexnet import build_alexnet
 from simdml.workload.convnets.inception import build_inception_v3
 from simdml.workload.convnets.resnet import build_resnet
+from simdml.workload.convnets.unet import build_unet
 from simdml.workload.convnets.vgg import build_vgg16
 from simdml.workload.model import Model
 from simdml.workload.transformer import build_transformer
@@ -253,7 +254,7 @@ _LLAMA = (
 )
 
 
-# torchvision/models; images of 224 pixels, 299 for Inception v3.
+# torchvision/models; images of 224 pixels, 299 for Inception v3. The U-Net is torchgpipe's.
 _CONVNETS = (
     ConvnetSpec("alexnet", build_alexnet),
     ConvnetSpec("vgg16", build_vgg16),
@@ -261,6 +262,7 @@ _CONVNETS = (
     ConvnetSpec("resnet101", partial(build_resnet, 101)),
     ConvnetSpec("resnet152", partial(build_resnet, 152)),
     ConvnetSpec("inception_v3", build_inception_v3, image_size=299),
+    ConvnetSpec("unet", build_unet, image_size=192),
 )
 
 _SPECS: tuple[ModelSpec, ...] = (

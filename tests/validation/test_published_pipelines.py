@@ -79,13 +79,18 @@ def test_zero_bubble_memory_within_10_percent(zero_bubble, row):
     assert zero_bubble[row][1] == pytest.approx(gigabytes, rel=0.1)
 
 
-# kakaobrain/torchgpipe, benchmarks/resnet101-speed: images/s on P40.
+# kakaobrain/torchgpipe, benchmarks/resnet101-speed and unet-speed: images/s on P40.
 TORCHGPIPE = {
     "baseline": 95.862,
     "pipeline_1": 81.796,
     "pipeline_2": 135.539,
     "pipeline_4": 265.958,
     "pipeline_8": 411.662,
+    "unet_baseline": 28.5,
+    "unet_pipeline_1": 24.456,
+    "unet_pipeline_2": 35.502,
+    "unet_pipeline_4": 67.042,
+    "unet_pipeline_8": 88.497,
 }
 
 
@@ -95,9 +100,11 @@ def torchgpipe():
     return {name: images[name] / predicted(f"torchgpipe/{name}")[0] for name in TORCHGPIPE}
 
 
-@pytest.mark.parametrize("name", [name for name in TORCHGPIPE if name != "baseline"])
+@pytest.mark.parametrize("name", [name for name in TORCHGPIPE if not name.endswith("baseline")])
 @pytest.mark.parametrize("reference", ["baseline", "pipeline_1"])
 def test_torchgpipe_speed_up_within_15_percent(torchgpipe, name, reference):
+    """Over one GPU without a pipeline, and over one partition."""
+    reference = f"unet_{reference}" if name.startswith("unet") else reference
     measured = TORCHGPIPE[name] / TORCHGPIPE[reference]
     assert torchgpipe[name] / torchgpipe[reference] == pytest.approx(measured, rel=0.15)
 

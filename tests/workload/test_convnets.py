@@ -166,3 +166,19 @@ def test_buffers_and_first_dimensions_are_torch_s():
     assert sorted(ours) == sorted(tensor.numel() * tensor.element_size() for tensor in module.buffers())
     rows = [p.rows for block in built.blocks for each in block.layers for p in each.parameters]
     assert sorted(rows) == sorted(p.shape[0] if p.dim() > 1 else 0 for p in module.parameters())
+
+
+def test_the_unet_of_torchgpipe():
+    """241 layers: 55 convolutions with dropout, norm and ReLU, 5 poolings, 5 upsamplings, 10 ends of skips, 1 more."""
+    model = find_model("unet").build(samples=1)
+    layers = [layer for block in model.blocks for layer in block.layers]
+    convolutions = [layer for layer in layers if layer.name.endswith(".conv")]
+    assert len(convolutions) == 55
+    assert 4 * 55 + 5 + 5 + 10 + 1 == 241
+    pixels = [192 * 192 // 4**level for level in range(6)]
+    down = [3 * 64 + 4 * 64 * 64] + [128 * 2**n * 64 * 2**n + 4 * (128 * 2**n) ** 2 for n in range(4)]
+    bottleneck = 1024 * 2048 + 3 * 2048**2 + 2048 * 1024
+    up = [128 * 2**n * 32 * 2**n + 4 * (32 * 2**n) ** 2 for n in range(5)]
+    forward = sum(p * 18 * (d + u) for p, d, u in zip(pixels, down, up, strict=False)) + pixels[5] * 18 * bottleneck
+    forward += pixels[0] * 2 * 32
+    assert sum(layer.forward_flops for layer in layers) == pytest.approx(forward)

@@ -55,8 +55,8 @@ class PipelineSpec(DocumentModel):
     """Whether a stage goes on while what it sent is on its way; not for 1f1b (Megatron-LM), else yes."""
     scatter_gather: bool = True
     """Whether tensor-parallel ranks send a part each and gather it again; yes in Megatron-LM (SC21, section 4.1)."""
-    balance: Literal["blocks", "blocks_and_ends", "flops"] | tuple[CountOrZero, ...] = "blocks"
-    """Equal numbers of blocks (Megatron-LM), of blocks with embedding and loss (Llama 3), equal FLOPs, or a list.
+    balance: Literal["blocks", "blocks_and_ends", "flops", "time", "memory"] | tuple[CountOrZero, ...] = "blocks"
+    """Equal numbers of blocks (Megatron-LM), with embedding and loss (Llama 3), equal FLOPs, time or memory, or a list.
 
     The list has the block each stage begins with.
     """
@@ -68,7 +68,9 @@ class LayerPlacementSpec(DocumentModel):
     devices: Count | None = None
     """GPUs a model is spread over; every GPU of the job, or as many as stages, by default."""
     stages: tuple[CountOrZero, ...] | None = Field(default=None, min_length=1)
-    """The block each GPU begins with; equal FLOPs, or equal numbers of repeated blocks, by default."""
+    """The block each GPU begins with; by balance if it is left out."""
+    balance: Literal["flops", "time", "memory"] = "flops"
+    """What the GPUs get equal parts of, as far as blocks allow."""
 
 
 class StrategySpec(DocumentModel):

@@ -155,6 +155,15 @@ class Network:
         self._pooling(name, x, y, 0.0, self._keep("input", x))
         return y
 
+    def upsample(self, name: str, x: FeatureMap, factor: int) -> FeatureMap:
+        """Add a nearest-neighbour upsampling; its gradient sums what came of each element."""
+        y = FeatureMap(x.channels, factor * x.height, factor * x.width)
+        small, large = self._elements(x), self._elements(y)
+        forward = self.batch.kernel(name, small, large, family=Family.COPY)
+        backward = self.batch.kernel(f"{name}_gradient", large, small, family=Family.COPY, phase=Phase.INPUT_GRADIENT)
+        self._add(name, [forward], [backward], [], ())
+        return y
+
     def adaptive_average_pool(self, name: str, x: FeatureMap, size: int) -> FeatureMap:
         """Add an average pooling to ``size`` x ``size``."""
         y = FeatureMap(x.channels, size, size)
