@@ -19,8 +19,8 @@ from simdml.errors import InfeasibleError
 
 _SENDS = {CollectiveKind.SEND_RECV: one_send, CollectiveKind.SHIFT: shift, CollectiveKind.ALL_TO_ALL: all_to_all}
 
-_MOST_GROUPS = 4096
-"""Communicators remembered at most, and what was worked out for them."""
+_MOST_GROUPS, _MOST_SELECTIONS = 4096, 65536
+"""Communicators remembered at most with their routes, and choices of algorithm and protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class NcclCost:
         found = self._groups.get(members)
         if found is None:
             if len(self._groups) >= _MOST_GROUPS:
-                for known in (self._groups, self._shapes, self._selections, self._traffic):
-                    known.clear()
+                self._groups.clear()
+                self._traffic.clear()
             group = self._placement.place(members)
             # Sends read the parts' kinds, collectives the shape.
             symmetry = (group.shape, *dict.fromkeys((part.kind, len(part.gpus)) for part in group.parts))
@@ -113,6 +113,8 @@ class NcclCost:
         key = (kind, shape, payload_bytes)
         found = self._selections.get(key)
         if found is None:
+            if len(self._selections) >= _MOST_SELECTIONS:
+                self._selections.clear()
             select = self._sends if kind in _SENDS else self._collective
             found = self._selections[key] = select(kind, group, payload_bytes)
         return found
