@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from simdml.scenario.loading import Scenario, load_scenario
     from simdml.scenario.simulate import run, simulate
     from simdml.studies.compare.comparison import compare
+    from simdml.studies.sensitivity.tornado import sensitivity
     from simdml.studies.sweep.verb import sweep
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Scenario", "SimdmlError", "__version__", "compare", "load_scenario", "run", "simulate", "sweep"]
+__all__ = [
+    "Result",
+    "Scenario",
+    "SimdmlError",
+    "__version__",
+    "compare",
+    "load_scenario",
+    "run",
+    "sensitivity",
+    "simulate",
+    "sweep",
+]
 
 _HOMES = {
     "Result": "simdml.results.result",
@@ -29,6 +41,7 @@ _HOMES = {
     "compare": "simdml.studies.compare.comparison",
     "load_scenario": "simdml.scenario.loading",
     "run": "simdml.scenario.simulate",
+    "sensitivity": "simdml.studies.sensitivity.tornado",
     "simulate": "simdml.scenario.simulate",
     "sweep": "simdml.studies.sweep.verb",
 }

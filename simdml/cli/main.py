@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "Say what every line of a scenario means, and whether it would run."),
     "sweep": ("sweep", "Predict every variant of a scenario: grids, lists, ranges, in parallel."),
     "compare": ("compare", "Say what differs in scenarios, what changed, and where the difference comes from."),
+    "sensitivity": ("sensitivity", "Say what would make a job faster, and what binds it."),
     "list": ("listing", "List models, GPUs, clusters, profiles, schedules, strategies, scenarios."),
     "topology": ("topology", "Print a cluster as a table, or draw it."),
     "calibrate": ("calibrate", "Fit, show and compare profiles and communication fits."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ def load_cluster(
         changes = overrides if isinstance(overrides, Document) else from_mapping(overrides, "<overrides>")
         document = merged(document, expand_dotted(changes))
     return _built(_Recipe(name, json.dumps(document.data, sort_keys=True), document))
+
+
+def load_cluster_document(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Document:
+    """Return the document of the cluster that ``source`` names or is, its changes merged in; raises as load_cluster."""
+    name, document = _document(source)
+    return replace(document, name=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from simdml.calibration.profile import Profile
+from simdml.cluster.cluster import Cluster
 from simdml.costs.memory import MemoryEstimate
 from simdml.costs.model import CostModel
 from simdml.errors import InfeasibleError, listed
@@ -67,8 +68,8 @@ class Built:
             return compile_job(self.job)
 
 
-def build(scenario: Scenario) -> Built:
-    """Return the job that ``scenario`` describes.
+def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
+    """Return the job that ``scenario`` describes, on another ``cluster`` than its own if one is given.
 
     Raises:
         UnknownNameError: a cluster, model, strategy, schedule, profile or fit that does not exist.
@@ -77,7 +78,7 @@ def build(scenario: Scenario) -> Built:
         TopologyError: a GPU that cannot be reached.
     """
     choices = Choices()
-    cluster = build_cluster(scenario)
+    cluster = cluster or build_cluster(scenario)
     gpus = num_gpus(scenario, cluster)
     plans = build_plans(scenario, cluster, gpus, choices)
     model = chosen_model(scenario)

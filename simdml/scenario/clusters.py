@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from simdml.cluster.cluster import Cluster
-from simdml.cluster.loading import load_cluster
+from simdml.cluster.loading import load_cluster, load_cluster_document
 from simdml.cluster.merging import excerpt
+from simdml.documents.document import Document
 from simdml.errors import InfeasibleError
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
@@ -22,11 +23,20 @@ def build_cluster(scenario: Scenario) -> Cluster:
         DocumentError: a value that cannot be accepted.
         TopologyError: a GPU that cannot be reached.
     """
-    document = scenario.document
-    with located(document, CLUSTER, "name"):
-        if isinstance(scenario.spec.cluster, str):
-            return load_cluster(relative(scenario, scenario.spec.cluster, CLUSTER))
-        return load_cluster(excerpt(document, (CLUSTER,)))
+    with located(scenario.document, CLUSTER, "name"):
+        return load_cluster(_source(scenario))
+
+
+def cluster_document(scenario: Scenario) -> Document:
+    """Return the scenario's cluster as one document, the file it names with its changes; raises as build_cluster."""
+    with located(scenario.document, CLUSTER, "name"):
+        return load_cluster_document(_source(scenario))
+
+
+def _source(scenario: Scenario) -> str | Document:
+    if isinstance(scenario.spec.cluster, str):
+        return relative(scenario, scenario.spec.cluster, CLUSTER)
+    return excerpt(scenario.document, (CLUSTER,))
 
 
 def relative(scenario: Scenario, name: str, *path: str | int) -> str:

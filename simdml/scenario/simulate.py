@@ -9,7 +9,7 @@ from typing import Any
 from simdml.engine.simulator import simulate as simulate_program
 from simdml.results.analysis import analyse
 from simdml.results.result import Result
-from simdml.scenario.building import build
+from simdml.scenario.building import Built, build
 from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.places import located
@@ -23,9 +23,12 @@ def simulate(scenario: Scenario) -> Result:
         SimdmlError: as :func:`~simdml.scenario.building.build`, and
         DoesNotFitError: the job needs more device memory than there is.
     """
-    built = build(scenario)
-    memory = built.fitting_memory()
-    program = built.program()
+    return simulate_built(build(scenario))
+
+
+def simulate_built(built: Built) -> Result:
+    """Return the prediction of a job that is built; raises as :func:`simulate`."""
+    scenario, memory, program = built.scenario, built.fitting_memory(), built.program()
     with located(scenario.document, STRATEGY):
         recording = simulate_program(
             program,

@@ -19,6 +19,7 @@ from simdml.errors import EXIT_CODES
 # Flags are a contract: an entry here changes only with a note in the changelog.
 FLAGS = {
     "run": ["FILE", "--set", "--json", "--trace", "--figure", "--out"],
+    "sensitivity": ["FILE", "--set", "--jobs", "--json", "--figure"],
     "compare": ["REFERENCE", "OTHERS", "--set", "--by", "--json", "--figure"],
     "sweep": ["FILE", "--vary", "--set", "--jobs", "--dask", "--out", "--best", "--json"],
     "check": ["FILE", "--set"],

@@ -236,6 +236,7 @@ def test_public_names():
         "compare",
         "load_scenario",
         "run",
+        "sensitivity",
         "simulate",
         "sweep",
     ]

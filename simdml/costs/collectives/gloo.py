@@ -57,6 +57,15 @@ class GlooCost:
         self._staged = endpoints == "gpu"
         self._loads: dict[tuple[CollectiveKind, tuple[int, ...]], tuple[tuple[int, ...], tuple[float, ...], float]] = {}
 
+    @property
+    def fit(self) -> GlooFit:
+        """Its constants."""
+        return self._fit
+
+    def with_fit(self, fit: GlooFit) -> GlooCost:
+        """The same costs under another fit."""
+        return GlooCost(self._cluster, fit, "gpu" if self._staged else "host")
+
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
         """Return the plan of ``kind`` over ``members``; groups of one and empty payloads cost nothing."""
         key = tuple(members)

@@ -57,6 +57,11 @@ class NcclCost:
         self._selections: dict[tuple[CollectiveKind, int, float], _Selection] = {}
         self._traffic: dict[tuple[CollectiveKind, tuple[int, ...], Algorithm | None], Traffic] = {}
 
+    @property
+    def fit(self) -> CommunicationFit:
+        """The corrections."""
+        return self._fit
+
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
         """Return the plan of ``kind`` over the GPUs ``members`` (see :class:`.plan.CollectiveCost`).
 
