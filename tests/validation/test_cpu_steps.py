@@ -70,7 +70,7 @@ def test_networks_are_those_that_were_trained(validation, tmp_path):
 def test_result_says_what_was_left_out(validation):
     words = " ".join(summary(validation))
     assert "no step of a network was used" in words
-    assert "91 of 377 kernels were noisy" in words
+    assert "39 of 377 kernels were noisy" in words
     assert "noisy steps: ResNet-50" in words
     assert len(cells(validation.rows[0])) == len(COLUMNS)
     read = json.loads(json.dumps(to_dict(validation)))
