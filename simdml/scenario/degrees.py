@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import gcd
+from typing import Final
 
 from simdml.documents.document import Document
 from simdml.errors import InfeasibleError, Place, listed
@@ -14,6 +15,8 @@ from simdml.strategies.data_parallel.kinds import NODES, SHARDED, Kind
 MESH = ("strategy", "mesh")
 MEGATRON_ORDER = ("tp", "cp", "dp", "pp")
 """Ranks of a tensor-parallel group are neighbours, stages farthest apart (megatron/training/arguments.py)."""
+DATA: Final = "dp"
+"""In an order, all data-parallel axes that it does not name."""
 
 
 def divisors(number: int) -> list[int]:
@@ -46,37 +49,49 @@ def build_mesh(mesh: MeshSpec, gpus: int, document: Document, kind: Kind, node_g
             place=document.place((*MESH, "dp")),
             hint=f"dp {dp}, or leave dp out, or gpus: {model * mesh.dp}",
         )
-    axes = {
-        "tp": (("tp", mesh.tp),),
-        "cp": (("cp", mesh.cp),) if mesh.cp > 1 else (),
-        "dp": _with_experts(mesh, _data_axes(mesh, dp, document, kind, node_gpus), document),
-        "pp": (("pp", mesh.pp),),
-    }
-    return Mesh(tuple(axis for name in _order(mesh, document) for axis in axes[name]))
+    data = _with_experts(mesh, _data_axes(mesh, dp, document, kind, node_gpus), document)
+    sizes = {"tp": mesh.tp, "pp": mesh.pp} | ({"cp": mesh.cp} if mesh.cp > 1 else {}) | dict(data)
+    order = _order(mesh, tuple(name for name, _ in data), document)
+    return Mesh(tuple((name, sizes[name]) for name in order if name in sizes))
 
 
 def _with_experts(mesh: MeshSpec, axes: tuple[tuple[str, int], ...], document: Document) -> tuple[tuple[str, int], ...]:
-    """Return the data-parallel axes, the innermost one divided into ranks that share experts and those that do not."""
+    """Return the data-parallel axes, the innermost one divided into ranks that share experts and those that do not.
+
+    Ranks that share sequences hold different experts where ep is a multiple of cp (Megatron-LM, torchtitan), so that
+    ep/cp of the data-parallel ranks are enough.
+    """
     if mesh.ep == 1:
         return axes
     (name, size), *others = axes
-    if size % mesh.ep:
+    part = mesh.ep // mesh.cp if mesh.ep % mesh.cp == 0 else mesh.ep
+    if size % part:
+        among, most = (name, size) if mesh.cp == 1 else (f"cp x {name}", size * mesh.cp)
+        allowed = sorted({*divisors(size), *(mesh.cp * each for each in divisors(size))})
         raise InfeasibleError(
-            f"ep {mesh.ep} does not divide the {size} ranks of {name}, among which experts are shared",
+            f"ep {mesh.ep} does not divide the {most} ranks of {among}, among which experts are shared",
             place=document.place((*MESH, "ep")),
-            hint=f"ep can be {listed(map(str, divisors(size)))}",
+            hint=f"ep can be {listed(map(str, allowed))}",
         )
-    return (("ep", mesh.ep), (name, size // mesh.ep), *others)
+    shared = (("ep", part),) if part > 1 else ()
+    return (*shared, (name, size // part), *others)
 
 
-def _order(mesh: MeshSpec, document: Document) -> tuple[str, ...]:
-    """Return the axes as ranks vary; raises InfeasibleError unless each is there once."""
-    order = mesh.order or MEGATRON_ORDER
-    if sorted(order if "cp" in order or mesh.cp > 1 else ("cp", *order)) != sorted(MEGATRON_ORDER):
+def _order(mesh: MeshSpec, data: tuple[str, ...], document: Document) -> tuple[str, ...]:
+    """Return the axes as ranks vary; raises InfeasibleError unless each that is used is there once."""
+    asked = mesh.order or MEGATRON_ORDER
+    rest = tuple(name for name in data if name not in asked or name == DATA)
+    order = tuple(name for each in asked for name in (rest if each == DATA else (each,)))
+    used = ["tp", "pp", *(["cp"] if mesh.cp > 1 else []), *data]
+    missing = [name for name in used if name not in order]
+    if missing or len(set(order)) < len(order) or len(set(asked)) < len(asked):
+        wrong = f"{listed(missing)} left out" if missing else "one of them twice"
         raise InfeasibleError(
-            f"the order of the mesh is {listed(order)}, and it has to name tp, dp and pp once each, and cp if used",
+            f"the order of the mesh is {listed(asked)}, with {wrong}: it has to name every axis in use once, dp for "
+            "those of the data-parallel ones that it does not name",
             place=document.place((*MESH, "order")),
-            hint="order: [tp, cp, dp, pp] as Megatron-LM, or [tp, cp, pp, dp] as Llama 3",
+            hint="order: [tp, cp, dp, pp] as Megatron-LM, or [tp, cp, pp, dp] as Llama 3; "
+            f"this mesh has {listed(used)}",
         )
     return order
 

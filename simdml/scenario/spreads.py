@@ -42,7 +42,8 @@ def chosen_spread(scenario: Scenario, section: StrategySpec, mesh: Mesh, system:
     if context is None and mesh.size("cp") > 1:
         choices.note("strategy.context_parallel.method", ContextParallelSpec().method, "Megatron-LM's p2p")
     method = (context or ContextParallelSpec()).method
-    return Spread(tensor.sequence_parallel, tensor.overlap, asynchronous, mesh.size("cp"), method, mesh.size("ep"))
+    ep = 1 if section.mesh is None else section.mesh.ep
+    return Spread(tensor.sequence_parallel, tensor.overlap, asynchronous, mesh.size("cp"), method, ep)
 
 
 def spread_options(scenario: Scenario, section: StrategySpec, model: ModelSpec, spread: Spread) -> dict[str, Any]:

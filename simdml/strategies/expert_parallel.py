@@ -2,7 +2,10 @@
 
 Dispatch and combine each move the tokens once forward and once backward, as many times as a token has experts
 (Lepikhin et al., GShard, arXiv 2006.16668, section 3; NVIDIA/Megatron-LM:megatron/core/transformer/moe, dispatcher
-``alltoall``). Experts are a part of the data-parallel ranks: their gradients are summed over the ranks left.
+``alltoall``). Experts are a part of the data-parallel ranks: their gradients are summed over the ranks left. Where
+sequences are shared too, the ranks that share one hold different experts if there are enough (the mesh axis ``ep`` then
+is ep/cp): megatron/core/parallel_state.py, whose expert_decoder_rank_generator has no cp; pytorch/torchtitan,
+torchtitan/distributed/parallel_dims.py, where ep = dp_shard_in_ep x cp.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Final
 
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import Collective, CollectiveKind
+from simdml.program.mesh import Mesh
 from simdml.strategies.pieces import Piece
 from simdml.workload.model import Layer, Model
 from simdml.workload.operators import Family, Operator, Phase, batched_matmul
@@ -20,6 +24,11 @@ from simdml.workload.operators import Family, Operator, Phase, batched_matmul
 GROUP: Final = "ep"
 GRADIENTS: Final = "expert dp"
 """The group over which an expert's gradients are summed."""
+
+
+def axes(mesh: Mesh, ep: int) -> tuple[str, ...]:
+    """Return the axes along which ranks of ``mesh`` hold different ones of experts spread over ``ep``."""
+    return ("ep",) if mesh.size("ep") == ep else ("cp", "ep")
 
 
 def on_rank(operators: Iterable[Operator], ways: int) -> tuple[Operator, ...]:

@@ -41,7 +41,8 @@ CONTEXT = Strategy(
         "ring: keys and values passed round beside attention on those that are there, backward with their gradients.",
         "all_gather: keys and values gathered before attention, their gradients scattered after it.",
         "ulysses: queries, keys, values and output traded between sequence and heads by all-to-alls.",
-        "Gradients summed over the ranks that share sequences too.",
+        "Gradients summed over the ranks that share sequences too, and state sharded over them (FSDP2, ZeRO, "
+        "Megatron-LM's distributed optimizer).",
     ),
     leaves_out=(
         "Hierarchical all-to-all with ring (a2a+p2p); documents in a sequence, which unbalance causal attention.",
@@ -61,16 +62,19 @@ EXPERT = Strategy(
     models=(
         "Dispatch and combine in both directions; experts' products over the tokens of all ranks.",
         "The load of the fullest rank (imbalance), a capacity, and padding to it; an expert that all tokens share.",
-        "Gradients of experts summed over the ranks that hold the same ones.",
+        "Gradients of experts summed over the ranks that hold the same ones, and their state sharded over these by "
+        "distributed_optimizer, zero1, zero2, fsdp2 and hsdp.",
+        "Where cp is used, an ep that is a multiple of it covers the ranks that share a sequence first.",
         "All-to-alls of a forward beside a backward, and the other way round, in DualPipe and DualPipeV.",
     ),
     leaves_out=(
         "Dispatchers that send a token once to a node (DeepEP), in fp8, or to all by all-gather.",
-        "The optimizer's state of experts sharded over their replicas: use kind: ddp.",
+        "Experts cut over tp otherwise than the rest (expert-tensor-parallel-size).",
     ),
     sources=(
         "Lepikhin et al., GShard, arXiv 2006.16668; NVIDIA/Megatron-LM, megatron/core/transformer/moe",
         "DeepSeek-AI, arXiv 2412.19437",
+        "Megatron-LM, megatron/core/parallel_state.py; torchtitan, torchtitan/distributed/parallel_dims.py",
     ),
     defaults={"imbalance": 1.0, "capacity_factor": None, "pad_to_capacity": False},
     written="strategy: {mesh: {ep: 8}, expert_parallel: {...}}",

@@ -29,7 +29,7 @@ class MeshSpec(DocumentModel):
     cp: Count = 1
     """Context-parallel degree: ranks that share every sequence."""
     ep: Count = 1
-    """Expert-parallel degree: ranks among the data-parallel ones that share the experts."""
+    """Expert-parallel degree: ranks among the data-parallel ones, and those of cp, that share the experts."""
     pp: Count = 1
     """Pipeline stages."""
     dp: Count | None = None
@@ -38,8 +38,11 @@ class MeshSpec(DocumentModel):
     """Ranks that FSDP shards over; all replicas by default, those of a node for hsdp."""
     dp_replicate: Count | None = None
     """Groups of FSDP shards that replicate each other; what dp_shard leaves by default."""
-    order: tuple[Literal["tp", "cp", "pp", "dp"], ...] | None = None
-    """Axes from the fastest-varying to the slowest; tp, cp, dp, pp in Megatron-LM, tp, pp, dp for Llama 3."""
+    order: tuple[Literal["tp", "cp", "ep", "pp", "dp", "dp_shard", "dp_replicate"], ...] | None = None
+    """Axes from the fastest-varying to the slowest; tp, cp, dp, pp in Megatron-LM, tp, pp, dp for Llama 3.
+
+    dp stands for those of ep, dp_shard and dp_replicate that are not named.
+    """
 
 
 class PipelineSpec(DocumentModel):

@@ -16,7 +16,7 @@ from simdml.strategies.data_parallel.buckets import assign_buckets, assign_regis
 from simdml.strategies.data_parallel.comm_hooks import Gradient, hooked
 from simdml.strategies.data_parallel.module_buffers import broadcast_buffers
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
-from simdml.strategies.job import DataParallelPlan
+from simdml.strategies.job import DataParallelPlan, gradient_ranks
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.strategy import Strategy
 from simdml.workload.operators import Family, Operator, Phase, memory_bound
@@ -123,7 +123,7 @@ class DdpReplica(Replica):
             (self.group, "gradients", [index for index, expert in enumerate(experts) if not expert]),
             (expert_parallel.GRADIENTS, "experts", [index for index, expert in enumerate(experts) if expert]),
         ]
-        alone = self.job.mesh.size("dp") * self.job.mesh.size("cp") == 1
+        alone = gradient_ranks(self.job.mesh) == self.job.spread.ep
         return [family for family in families if family[2] and not (alone and family[0] == expert_parallel.GRADIENTS)]
 
     def _buckets(self, sizes: Sequence[int], own: Sequence[int]) -> list[list[int]]:

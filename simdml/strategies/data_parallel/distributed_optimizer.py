@@ -14,9 +14,9 @@ from typing import Final
 from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import assign_buckets
+from simdml.strategies.data_parallel.families import Family, families
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
-from simdml.strategies.data_parallel.units import padded
 from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
@@ -46,11 +46,15 @@ class DistributedOptimizerPlan:
 
 @dataclass(frozen=True, slots=True)
 class ShardedBucket:
-    """A bucket of a chunk's buffer: its elements, padded to equal shards, and its last gradient to get ready."""
+    """A bucket of a chunk's buffer: its elements, padded to equal shards, and its last gradient to get ready.
+
+    ``family`` says which ranks have the shards: those of experts are in a buffer of their own.
+    """
 
     name: str
     elements: int
     last: int
+    family: Family
 
 
 @dataclass(slots=True)
@@ -116,7 +120,7 @@ class DistributedOptimizerReplica(Replica):
         if not self.plan.overlap_grad_reduce:
             for bucket in chain.from_iterable(self.buckets):
                 yield from self._scaled(bucket)
-                yield self._reduction(bucket)
+                yield from self._reduction(bucket)
         for event in self._reduced:
             yield Wait(event)
 
@@ -125,7 +129,7 @@ class DistributedOptimizerReplica(Replica):
         yield self.optimizer(self._shards())
         if not self.plan.overlap_param_gather:
             for bucket in self._in_forward_order():
-                yield self._gathering(bucket)
+                yield from self._gathering(bucket)
 
     def streams(self) -> Iterable[Stream]:
         """Return the stream of the communicator, whichever of the two directions overlaps."""
@@ -152,30 +156,28 @@ class DistributedOptimizerReplica(Replica):
 
     def norm_axes(self) -> tuple[str, ...]:
         """Return the axes along which ranks own different shards."""
-        return ("tp", "pp", GROUP)
-
-    def _ranks(self) -> int:
-        return gradient_ranks(self.job.mesh)
+        return ("tp", "pp", "cp", "ep", GROUP)
 
     def _shards(self) -> int:
-        return sum(bucket.elements for bucket in chain.from_iterable(self.buckets)) // self._ranks()
+        return sum(bucket.elements // bucket.family.ranks for bucket in chain.from_iterable(self.buckets))
 
     def _divided(self, chunk: int, *, bucketed: bool) -> list[ShardedBucket]:
-        """Return the buckets of a chunk in the order of backward.
+        """Return the buckets of a chunk in the order of backward, those of experts among the rest.
 
         Stages but the first and chunks but the first have one (distributed_data_parallel.py: their communication is not
         on the critical path), as has everything without overlap_grad_reduce.
         """
-        elements = self.code[chunk].gradients()
-        size = self.plan.ddp_bucket_size or max(SMALLEST_BUCKET, ELEMENTS_A_RANK * self._ranks())
-        return [
-            ShardedBucket(
-                f"bucket {number} of chunk {chunk}",
-                padded(sum(elements[index] for index in bucket.parameters), self._ranks()),
-                bucket.parameters[-1],
-            )
-            for number, bucket in enumerate(assign_buckets(elements, size if bucketed else sum(elements) + 1))
-        ]
+        ranks = gradient_ranks(self.job.mesh)
+        size = self.plan.ddp_bucket_size or max(SMALLEST_BUCKET, ELEMENTS_A_RANK * ranks)
+        found = []
+        for family in families(self.job, GROUP):
+            own = [(index, count) for index, count in enumerate(family.gradients(self.code[chunk])) if count]
+            counts = [count for _, count in own]
+            for number, bucket in enumerate(assign_buckets(counts, size if bucketed else sum(counts) + 1)):
+                elements = family.part(sum(counts[place] for place in bucket.parameters)) * family.ranks
+                name = f"bucket {number} of {family.name + ' of ' if family.name else ''}chunk {chunk}"
+                found.append(ShardedBucket(name, elements, own[bucket.parameters[-1]][0], family))
+        return sorted(found, key=lambda bucket: bucket.last)
 
     def _in_forward_order(self) -> list[ShardedBucket]:
         return [bucket for buckets in self.buckets for bucket in reversed(buckets)]
@@ -191,25 +193,29 @@ class DistributedOptimizerReplica(Replica):
             self._gather(order[following], f"used {bucket.name}")
 
     def _gather(self, bucket: ShardedBucket, after: str) -> None:
-        self.gathers.run(self._gathering(bucket), after=(after,), done=f"gathered {bucket.name}")
+        self.gathers.run(next(self._gathering(bucket), None), after=(after,), done=f"gathered {bucket.name}")
 
-    def _gathering(self, bucket: ShardedBucket) -> Collective:
-        payload = float(self.job.training.weight_bytes * bucket.elements)
-        return Collective(f"parameters of {bucket.name}", CollectiveKind.ALL_GATHER, GROUP, payload)
+    def _gathering(self, bucket: ShardedBucket) -> Iterator[Collective]:
+        """Yield the all-gather of a bucket's parameters, if they are in shards."""
+        if bucket.family.ranks > 1:
+            payload = float(self.job.training.weight_bytes * bucket.elements)
+            name = f"parameters of {bucket.name}"
+            yield Collective(name, CollectiveKind.ALL_GATHER, bucket.family.group, payload)
 
     def _scaled(self, bucket: ShardedBucket) -> Iterator[Instruction]:
         """Yield the division by the number of replicas, a kernel over the bucket (start_grad_sync)."""
         nbytes = self.job.training.gradient_bytes * bucket.elements
         yield copy("scaled gradients", nbytes, nbytes)
 
-    def _reduction(self, bucket: ShardedBucket) -> Collective:
-        payload = float(self.job.training.gradient_bytes * bucket.elements)
-        return Collective(bucket.name, CollectiveKind.REDUCE_SCATTER, GROUP, payload)
+    def _reduction(self, bucket: ShardedBucket) -> Iterator[Collective]:
+        if bucket.family.ranks > 1:
+            payload = float(self.job.training.gradient_bytes * bucket.elements)
+            yield Collective(bucket.name, CollectiveKind.REDUCE_SCATTER, bucket.family.group, payload)
 
     def _reduce(self, bucket: ShardedBucket) -> Iterator[Instruction]:
         yield from self._scaled(bucket)
         yield Record(bucket.name)
-        self.reductions.run(self._reduction(bucket), after=(bucket.name,), done=f"{bucket.name} reduced")
+        self.reductions.run(next(self._reduction(bucket), None), after=(bucket.name,), done=f"{bucket.name} reduced")
         self._reduced.append(f"{bucket.name} reduced")
 
 
@@ -222,7 +228,8 @@ STRATEGY = Strategy(
         "overlap_grad_reduce: buckets are reduce-scattered while the last backward goes on; without, after it.",
         "overlap_param_gather: the all-gather of a bucket begins when forward comes to the bucket before it; without, "
         "after the optimizer step.",
-        "With tensor and pipeline parallelism, any schedule and any number of chunks.",
+        "With tensor, context, pipeline and expert parallelism, any schedule and any number of chunks; experts in "
+        "buffers of their own, whose shards lie on the ranks that hold the same ones.",
     ),
     leaves_out=("num_distributed_optimizer_instances, align_param_gather, fp8 parameters.",),
     sources=(

@@ -13,10 +13,10 @@ from typing import Literal, Protocol
 
 from simdml.program.instructions import Instruction, Record, Wait
 from simdml.program.program import Stream
-from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, SHARD, STEP_BEGINS, Gathering
+from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, STEP_BEGINS, Gathering
 from simdml.strategies.data_parallel.reduction import Reduction
 from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
-from simdml.strategies.data_parallel.units import Unit, Units, Wrap, largest_pair, wrap_blocks
+from simdml.strategies.data_parallel.units import SHARD, Unit, Wrap, largest_pair, wrap_blocks
 from simdml.strategies.job import Job
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
@@ -59,7 +59,9 @@ class FsdpReplica(Replica):
         self.gathering = gathering
         self.reduction = reduction
         model = job.build(job.training.microbatch)
-        self.units = [wrap_blocks(each, f"chunk {chunk}", model, plan.wrap) for chunk, each in enumerate(code)]
+        self.units = [
+            wrap_blocks(each, f"chunk {chunk}", model, job.mesh, plan.wrap) for chunk, each in enumerate(code)
+        ]
         self.pipelined = job.mesh.size("pp") > 1
         self.no_sync = self.pipelined if plan.no_sync is None else plan.no_sync
 
@@ -72,12 +74,12 @@ class FsdpReplica(Replica):
         code, units = self.code[chunk], self.units[chunk]
         self.gathering.in_backward = False
         yield from self.gathering.use(units.root)
-        for block, unit in zip(code.blocks, units.of_block, strict=True):
-            yield from self.gathering.use(unit)
+        for block, own in zip(code.blocks, units.of_block, strict=True):
+            yield from self.gathering.use(own)
             yield from code.forward_block(block)
-            if unit is not None and self._reshards(unit, units):
-                yield from self.gathering.free(unit)
-        if units.root is not None and self._reshards(units.root, units):
+            if self._reshards(is_root=False):
+                yield from self.gathering.free(own)
+        if self._reshards(is_root=True):
             yield from self.gathering.free(units.root)
         yield from self.gathering.forward_ends()
 
@@ -90,28 +92,25 @@ class FsdpReplica(Replica):
         code, units, when = self.code[chunk].only(half), self.units[chunk], self.plan.backward_prefetch
         self.gathering.in_backward = True
         reduces = (last or not self.no_sync) and not self.pipelined
-        upcoming = iter([unit for unit in reversed(units.of_block) if unit is not None])
+        upcoming = iter([own for own in reversed(units.of_block) if own])
         yield from self.gathering.use(units.root)
-        first = next(upcoming, None)
-        if when != "none" and units.root is not None:
+        first = next(upcoming, ())
+        if when != "none" and units.root:
             self.gathering.prefetch(first)
-        for block, unit in zip(reversed(code.blocks), reversed(units.of_block), strict=True):
-            if unit is None:
+        for block, own in zip(reversed(code.blocks), reversed(units.of_block), strict=True):
+            if not own:
                 yield from code.backward_block(block)
                 continue
-            yield from self.gathering.use(unit)
+            yield from self.gathering.use(own)
             if when == "pre":
-                self.gathering.prefetch(next(upcoming, None))
+                self.gathering.prefetch(next(upcoming, ()))
             yield from code.backward_block(block)
-            yield from self._freed(unit, last=last)
+            yield from self._freed(own, last=last)
             if when == "post":
-                self.gathering.prefetch(next(upcoming, None))
-            if half is not Backward.INPUTS:
-                yield from self.reduction.reduce(unit) if reduces else self.reduction.accumulate(unit)
-        if units.root is not None:
-            yield from self._freed(units.root, last=last)
-            if half is not Backward.INPUTS:
-                yield from self.reduction.reduce(units.root) if reduces else self.reduction.accumulate(units.root)
+                self.gathering.prefetch(next(upcoming, ()))
+            yield from self._gradients(own, half, reduces=reduces)
+        yield from self._freed(units.root, last=last)
+        yield from self._gradients(units.root, half, reduces=reduces)
         if last and self.pipelined:
             for unit in units.all():
                 yield from self.reduction.reduce(unit)
@@ -138,22 +137,23 @@ class FsdpReplica(Replica):
 
     def norm_axes(self) -> tuple[str, ...]:
         """Return the axes along which ranks hold different shards."""
-        return ("tp", "pp", SHARD)
+        return ("tp", "pp", "cp", "ep", SHARD)
 
     def memory(self) -> ReplicaMemory:
         """Return (4 + 4 + state) bytes of every shard, and what is whole at a time.
 
-        Whole at a time are two neighbouring units' weights, a unit's gradient in the type that is reduced, and the
+        Whole at a time are two neighbouring blocks' weights, a block's gradient in the type that is reduced, and the
         weights that stay gathered between forward and backward. Without synchronisation gradients are whole.
         """
         training, shards = self.job.training, self._shard_elements()
         state = optimizer_state_bytes_per_parameter(training.optimizer, "fp32")
         moving = staying = 0
         for units in self.units:
-            moves = [unit.elements for unit in units.all() if self._reshards(unit, units)]
+            groups = units.together()
+            moves = [_elements(own) for own in groups if self._reshards(is_root=own is units.root)]
             moving = max(moving, largest_pair(moves))
-            staying += sum(unit.elements for unit in units.all()) - sum(moves)
-        largest = max((unit.elements for units in self.units for unit in units.all()), default=0)
+            staying += _elements(units.all()) - sum(moves)
+        largest = max((_elements(own) for units in self.units for own in units.together()), default=0)
         whole = self.elements * training.gradient_bytes if self.no_sync and training.num_microbatches > 1 else 0
         there, here = (1, 0) if self.plan.cpu_offload else (0, 1)
         return ReplicaMemory(
@@ -164,13 +164,22 @@ class FsdpReplica(Replica):
             buffers=float(training.weight_bytes * (moving + staying) + training.gradient_bytes * largest),
         )
 
-    def _reshards(self, unit: Unit, units: Units) -> bool:
-        return self.plan.reshards(is_root=unit is units.root, pipelined=self.pipelined)
+    def _reshards(self, *, is_root: bool) -> bool:
+        return self.plan.reshards(is_root=is_root, pipelined=self.pipelined)
 
-    def _freed(self, unit: Unit, *, last: bool) -> Iterator[Instruction]:
-        """Free ``unit`` after backward, which a pipeline does after the last micro-batch alone."""
+    def _freed(self, own: Iterable[Unit], *, last: bool) -> Iterator[Instruction]:
+        """Free units after backward, which a pipeline does after the last micro-batch alone."""
         if last or not self.pipelined:
-            yield from self.gathering.free(unit)
+            yield from self.gathering.free(own)
+
+    def _gradients(self, own: Sequence[Unit], half: Backward, *, reduces: bool) -> Iterator[Instruction]:
+        """Yield what becomes of the gradients of units after their backward; those of experts are ready first."""
+        for unit in reversed(own) if half is not Backward.INPUTS else ():
+            yield from self.reduction.reduce(unit) if reduces else self.reduction.accumulate(unit)
 
     def _shard_elements(self) -> int:
-        return sum(self.gathering.shard_elements(unit) for units in self.units for unit in units.all())
+        return sum(unit.shard for units in self.units for unit in units.all())
+
+
+def _elements(units: Iterable[Unit]) -> int:
+    return sum(unit.elements for unit in units)

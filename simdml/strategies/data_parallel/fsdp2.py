@@ -72,12 +72,15 @@ _MODELS = (
     "Mixed precision (fp32 shards, training.precision as param_dtype, training.gradients as reduce_dtype), gradient "
     "accumulation with a reduction for each micro-batch or, under no_sync, one.",
     "cpu_offload: shards come from the host before they are gathered, reduced gradients go there, and so is Adam.",
+    "With cp, shards lie on the dp_shard x cp ranks; with ep, a block's experts are a group of their own, in shards on "
+    "the ranks that hold the same ones, prefetched with their block and reduced after it (torchtitan).",
     "In a pipeline parameters stay whole from the first forward to the last backward of a stage and gradients are "
     "reduced once, after it, as torch.distributed.pipelining does.",
 )
 _SOURCES = (
     "torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py and _fsdp_collectives.py, torch 2.11",
     "torch/distributed/pipelining/stage.py; pytorch/torchtitan, torchtitan/models/llama3/infra/parallelize.py",
+    "pytorch/torchtitan, torchtitan/models/llama4/infra/parallelize.py (apply_fsdp) and distributed/parallel_dims.py",
 )
 
 STRATEGY = Strategy(

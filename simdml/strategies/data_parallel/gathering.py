@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -18,11 +18,10 @@ from simdml.program.instructions import (
     Wait,
 )
 from simdml.strategies.data_parallel.replica import CommunicationStream
-from simdml.strategies.data_parallel.units import Unit, padded
+from simdml.strategies.data_parallel.units import Unit
 from simdml.strategies.job import Job
 from simdml.workload.operators import Family, Phase, memory_bound
 
-SHARD: Final = "dp_shard"
 REPLICATE: Final = "dp_replicate"
 ORIGINAL_BYTES: Final = 4
 """Bytes of a sharded parameter and of its sharded gradient: the type the model was made with, fp32."""
@@ -41,7 +40,7 @@ def copy(label: str, read_bytes: float, written_bytes: float) -> Compute:
 
 @dataclass(slots=True)
 class Gathering:
-    """All-gathers of units over the ranks of ``dp_shard``, issued on ``stream`` when a unit is used or prefetched.
+    """All-gathers of units over the ranks that shard them, issued on ``stream`` when a unit is used or prefetched.
 
     The base class lets an all-gather begin as soon as the stream comes to it.
     """
@@ -58,25 +57,23 @@ class Gathering:
     copies_in: ClassVar[bool] = False
     """Whether shards are copied into one buffer even where nothing is converted."""
 
-    def shard_elements(self, unit: Unit) -> int:
-        """Return the elements of ``unit`` on each rank."""
-        ranks = self.job.mesh.size(SHARD)
-        return padded(unit.elements, ranks) // ranks
+    def use(self, units: Iterable[Unit]) -> Iterator[Instruction]:
+        """Yield what the compute stream does to have ``units`` whole."""
+        for unit in units:
+            if unit.name not in self._whole:
+                self.prefetch((unit,))
+                yield Wait(self._pending.pop(unit.name))
+                yield from self._arrived(unit)
+                self._whole.add(unit.name)
 
-    def use(self, unit: Unit | None) -> Iterator[Instruction]:
-        """Yield what the compute stream does to have ``unit`` whole."""
-        if unit is None or unit.name in self._whole:
-            return
-        self.prefetch(unit)
-        yield Wait(self._pending.pop(unit.name))
-        yield from self._arrived(unit)
-        self._whole.add(unit.name)
+    def prefetch(self, units: Iterable[Unit]) -> None:
+        """Issue the all-gathers of those ``units`` that are neither whole nor on their way."""
+        for unit in units:
+            if unit.name not in self._whole and unit.name not in self._pending:
+                self._gather(unit)
 
-    def prefetch(self, unit: Unit | None) -> None:
-        """Issue the all-gather of ``unit`` unless it is whole or on its way."""
-        if unit is None or unit.name in self._whole or unit.name in self._pending:
-            return
-        weight, shard = self.job.training.weight_bytes, self.shard_elements(unit)
+    def _gather(self, unit: Unit) -> None:
+        weight, shard = self.job.training.weight_bytes, unit.shard
         waits = self._waits() if self._issued else [STEP_BEGINS]
         self._issued += 1
         event = self._pending[unit.name] = f"gathered {unit.name}, {self._issued}"
@@ -85,13 +82,15 @@ class Gathering:
             self.stream.instructions.append(HostCopy("shard to gather", float(ORIGINAL_BYTES * shard), to_host=False))
         if weight != ORIGINAL_BYTES or self.copies_in:
             self.stream.instructions.append(copy("shard to gather", ORIGINAL_BYTES * shard, weight * shard))
-        payload = float(weight * shard * self.job.mesh.size(SHARD))
-        self.stream.run(Collective(unit.name, CollectiveKind.ALL_GATHER, SHARD, payload), done=event)
+        payload = float(weight * shard * unit.ranks)
+        message = Collective(unit.name, CollectiveKind.ALL_GATHER, unit.group, payload) if unit.ranks > 1 else None
+        self.stream.run(message, done=event)
 
-    def free(self, unit: Unit) -> Iterator[Instruction]:
-        """Yield what the compute stream does when it needs ``unit`` no longer."""
-        self._whole.discard(unit.name)
-        yield from self._freed()
+    def free(self, units: Iterable[Unit]) -> Iterator[Instruction]:
+        """Yield what the compute stream does when it needs ``units`` no longer."""
+        for unit in units:
+            self._whole.discard(unit.name)
+            yield from self._freed()
 
     def forward_ends(self) -> Iterator[Instruction]:
         """Yield what comes at the end of forward."""

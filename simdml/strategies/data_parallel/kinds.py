@@ -24,7 +24,8 @@ from simdml.strategies.data_parallel import (
     zero3,
 )
 from simdml.strategies.data_parallel.replica import Replica
-from simdml.strategies.job import DATA_AXES, DataParallelPlan, Job, ReplicaPlan, gradient_ranks
+from simdml.strategies.data_parallel.units import EXPERT_SHARD, SHARD
+from simdml.strategies.job import DataParallelPlan, Job, ReplicaPlan, gradient_ranks
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stage_code import StageCode
 from simdml.strategies.strategy import Strategy
@@ -37,18 +38,20 @@ MEGATRON: Final = "Megatron-LM"
 TENSORFLOW: Final = "TensorFlow"
 DP: Final = ("dp",)
 NODES: Final = (local_sgd.NODE_AXIS, "dp")
-SHARDED: Final = ("dp_shard", "dp_replicate")
+SHARDED: Final = (SHARD, "dp_replicate")
+ALL: Final = ("tp", "pp", "cp", "ep")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A data-parallel strategy: what it stands for, its plan with that system's defaults, and its compiler.
 
-    ``axes`` are the mesh axes its replicas lie on; ``combines`` the degrees of model parallelism it goes with, and
-    ``instead`` what to use where it does not. ``framework`` is whose defaults hold for the rest of the job; empty for
-    PyTorch's alone and Megatron-LM's with a mesh. ``accumulates`` says that the model's own kernels add gradients of
-    micro-batches; otherwise the strategy does. ``groups`` are those beside the ones along each data-parallel axis;
-    ``roles`` names the first rank and the others where they do different things.
+    ``axes`` are the mesh axes its replicas lie on; ``combines`` the degrees of model parallelism it goes with,
+    ``lacks`` those of the others that the system itself has not got, and ``instead`` what to use where it does not.
+    ``framework`` is whose defaults hold for the rest of the job; empty for PyTorch's alone and Megatron-LM's with a
+    mesh. ``accumulates`` says that the model's own kernels add gradients of micro-batches; otherwise the strategy does.
+    ``groups`` are those beside the ones along each data-parallel axis; ``roles`` names the first rank and the others
+    where they do different things.
     """
 
     strategy: Strategy
@@ -56,6 +59,7 @@ class Kind:
     replica: MakeReplica
     axes: tuple[str, ...] = DP
     combines: tuple[str, ...] = ("tp", "pp")
+    lacks: tuple[str, ...] = ("tp", "pp")
     instead: str = "ddp"
     framework: str = ""
     accumulates: bool = True
@@ -82,17 +86,34 @@ def option_name(field_name: str) -> str:
 KINDS: Mapping[str, Kind] = {
     kind.strategy.name: kind
     for kind in (
-        Kind(ddp.STRATEGY, DataParallelPlan(), ddp.DdpReplica, combines=("tp", "pp", "cp", "ep")),
+        Kind(ddp.STRATEGY, DataParallelPlan(), ddp.DdpReplica, combines=ALL),
         Kind(
             distributed_optimizer.STRATEGY,
             distributed_optimizer.DistributedOptimizerPlan(),
             distributed_optimizer.DistributedOptimizerReplica,
-            combines=("tp", "pp", "cp"),
+            combines=ALL,
             framework=MEGATRON,
         ),
-        Kind(zero.STAGE_1, zero.Zero1Plan(), zero.ZeroReplica, combines=("tp", "pp", "cp"), framework=PYTORCH),
-        Kind(zero.STAGE_2, zero.Zero2Plan(), zero.ZeroReplica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
-        Kind(zero3.STRATEGY, zero3.Zero3Plan(), zero3.Zero3Replica, DP, ("tp",), "zero1", PYTORCH, accumulates=False),
+        Kind(zero.STAGE_1, zero.Zero1Plan(), zero.ZeroReplica, combines=ALL, framework=PYTORCH),
+        Kind(
+            zero.STAGE_2,
+            zero.Zero2Plan(),
+            zero.ZeroReplica,
+            combines=("tp", "cp", "ep"),
+            instead="zero1",
+            framework=PYTORCH,
+            accumulates=False,
+        ),
+        Kind(
+            zero3.STRATEGY,
+            zero3.Zero3Plan(),
+            zero3.Zero3Replica,
+            combines=("tp", "cp"),
+            lacks=("pp", "ep"),
+            instead="zero1",
+            framework=PYTORCH,
+            accumulates=False,
+        ),
         Kind(
             local_sgd.STRATEGY,
             local_sgd.LocalSgdPlan(),
@@ -102,8 +123,17 @@ KINDS: Mapping[str, Kind] = {
             framework=PYTORCH,
             groups=(local_sgd.ALL_REPLICAS,),
         ),
-        Kind(fsdp1.STRATEGY, fsdp1.Fsdp1Plan(), fsdp1.Fsdp1Replica, SHARDED, ("tp",), "fsdp2", PYTORCH, False),
-        Kind(fsdp2.STRATEGY, fsdp2.Fsdp2Plan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
+        Kind(
+            fsdp1.STRATEGY,
+            fsdp1.Fsdp1Plan(),
+            fsdp1.Fsdp1Replica,
+            SHARDED,
+            combines=("tp",),
+            instead="fsdp2",
+            framework=PYTORCH,
+            accumulates=False,
+        ),
+        Kind(fsdp2.STRATEGY, fsdp2.Fsdp2Plan(), fsdp2.Fsdp2Replica, SHARDED, ALL, framework=PYTORCH, accumulates=False),
         Kind(horovod.STRATEGY, horovod.HorovodPlan(), horovod.HorovodReplica, DP, (), framework=PYTORCH),
         Kind(
             one_process.STRATEGY,
@@ -139,7 +169,7 @@ KINDS: Mapping[str, Kind] = {
             (),
             framework=PYTORCH,
         ),
-        Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, framework=PYTORCH, accumulates=False),
+        Kind(fsdp2.HYBRID, fsdp2.HsdpPlan(), fsdp2.Fsdp2Replica, SHARDED, ALL, framework=PYTORCH, accumulates=False),
     )
 }
 
@@ -163,7 +193,7 @@ def refuse_combinations(kind: Kind, mesh: Mesh) -> None:
     """
     for axis in ("tp", "pp", "cp", "ep"):
         if mesh.size(axis) > 1 and axis not in kind.combines:
-            why = f"{kind.strategy.system} has no such mode" if axis in {"tp", "pp"} else "that is not modelled"
+            why = f"{kind.strategy.system} has no such mode" if axis in kind.lacks else "that is not modelled"
             raise InfeasibleError(
                 f"{kind.strategy.name} does not combine with {axis}: {why}",
                 hint=f"leave {axis} out, or use kind: {kind.instead}",
@@ -175,9 +205,13 @@ def replica_groups(job: Job) -> list[Group]:
 
     Parts of sequences (cp) and of experts (ep) share the gradients of what they all hold, like replicas.
     """
-    own = find_kind(job.data_parallel.kind).groups if job.data_parallel is not None else ()
-    alone = [Group(axis, (axis,)) for axis in DATA_AXES if axis != "dp"]
-    return [*alone, Group("dp", ("cp", "ep", "dp")), Group(expert_parallel.GRADIENTS, ("cp", "dp")), *own]
+    kind = find_kind(job.data_parallel.kind if job.data_parallel is not None else "ddp")
+    apart = expert_parallel.axes(job.mesh, job.spread.ep)
+    beside = () if "cp" in apart else ("cp",)
+    last, of_experts = (SHARD, EXPERT_SHARD) if kind.axes == SHARDED else ("dp", expert_parallel.GRADIENTS)
+    shared = [Group(last, ("cp", "ep", last)), Group(of_experts, (*beside, last))]
+    alone = [Group(axis, (axis,)) for axis in ("dp_node", "dp_replicate")]
+    return [*alone, Group(expert_parallel.GROUP, apart), *shared, *kind.groups]
 
 
 def replica_roles(job: Job) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
-from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, REPLICATE, SHARD, copy
+from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES, REPLICATE, copy
 from simdml.strategies.data_parallel.offload import ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream
-from simdml.strategies.data_parallel.units import Unit, padded
+from simdml.strategies.data_parallel.units import SHARD, Unit
 from simdml.strategies.job import Job
 
 
@@ -27,7 +27,7 @@ class Reduction:
     to_host: ToHost | None = None
     """Where reduced shards go if they live on the host."""
     last: dict[str, str] = field(default_factory=dict)
-    """The event after the last reduction on each axis."""
+    """The event after the last reduction over shards and over replicas."""
     _whole: set[str] = field(default_factory=set)
     _kept: set[str] = field(default_factory=set)
     _issued: int = 0
@@ -47,9 +47,9 @@ class Reduction:
         self._issued += 1
         ready, done = f"gradients of {unit.name}, {self._issued}", f"reduced {unit.name}, {self._issued}"
         yield Record(ready)
-        ranks, reduced = self.job.mesh.size(SHARD), self.job.training.gradient_bytes
-        shard = padded(unit.elements, ranks) // ranks
-        scatter = Collective(unit.name, CollectiveKind.REDUCE_SCATTER, SHARD, float(reduced * shard * ranks))
+        reduced, shard = self.job.training.gradient_bytes, unit.shard
+        payload = float(reduced * shard * unit.ranks)
+        scatter = Collective(unit.name, CollectiveKind.REDUCE_SCATTER, unit.group, payload) if unit.ranks > 1 else None
         if self.job.mesh.size(REPLICATE) == 1:
             self.shards.run(scatter, after=(ready,))
             self._keep(unit, self.shards, shard, SHARD, done)

@@ -8,6 +8,7 @@ from typing import Final
 
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
+from simdml.strategies import expert_parallel
 from simdml.strategies.job import Job, Precision
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.workload.operators import Family, Phase, memory_bound
@@ -85,7 +86,7 @@ class Replica:
 
     def norm_axes(self) -> tuple[str, ...]:
         """Return the axes along which ranks hold different gradients."""
-        return ("tp", "ep", "pp")
+        return ("tp", *expert_parallel.axes(self.job.mesh, self.job.spread.ep), "pp")
 
     def update(self) -> Iterator[Instruction]:
         """Yield the optimizer step."""
@@ -146,10 +147,11 @@ class CommunicationStream:
     name: str
     instructions: list[Instruction] = field(default_factory=list)
 
-    def run(self, collective: Collective, *, after: Iterable[str] = (), done: str = "") -> None:
-        """Append ``collective``, which waits for the events ``after`` and records ``done``."""
+    def run(self, collective: Collective | None, *, after: Iterable[str] = (), done: str = "") -> None:
+        """Append ``collective`` (None among one rank), which waits for the events ``after`` and records ``done``."""
         self.instructions += [Wait(event) for event in after]
-        self.instructions.append(collective)
+        if collective is not None:
+            self.instructions.append(collective)
         if done:
             self.instructions.append(Record(done))
 

@@ -12,11 +12,10 @@ from typing import Final
 
 from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Instruction, Record, Wait
 from simdml.program.program import Stream
+from simdml.strategies.data_parallel.families import Family, families
 from simdml.strategies.data_parallel.gathering import copy
 from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
-from simdml.strategies.data_parallel.units import padded
-from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
@@ -83,6 +82,14 @@ def fill_buckets(elements: Sequence[int], limit: int) -> list[tuple[int, ...]]:
     return [*buckets, tuple(members)] if members else buckets
 
 
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Gradients reduced together: the index of the ``first``, and the elements of each family."""
+
+    first: int
+    parts: tuple[tuple[Family, int], ...]
+
+
 @dataclass(slots=True)
 class ZeroReplica(Replica):
     """A rank that updates its part of the parameters and then gathers the others'."""
@@ -105,9 +112,8 @@ class ZeroReplica(Replica):
     def finish(self) -> Iterator[Instruction]:
         """Yield what is left to reduce, and the wait for what is under way."""
         if not self.plan.partitions_gradients and not self.plan.overlap_comm:
-            elements = [count for code in self.code for count in code.gradients()]
-            for number, bucket in enumerate(fill_buckets(elements, self.plan.reduce_bucket_size)):
-                yield from self._reduce(sum(elements[index] for index in bucket), f"bucket {number}")
+            for number, bucket in enumerate(self._buckets(self.code)):
+                yield from self._reduce(bucket, f"bucket {number}")
         if self._reduced is not None and self.plan.overlap_comm:
             yield Wait(self._reduced)
 
@@ -121,10 +127,12 @@ class ZeroReplica(Replica):
         if self._offloads():
             nbytes = float(self.job.training.weight_bytes * self._part())
             yield HostCopy("updated parameters", nbytes, to_host=False)
-        whole, weight = self._part() * self._ranks(), self.job.training.weight_bytes
-        pieces = max(1, whole // self.plan.allgather_bucket_size)
-        for _ in range(pieces):
-            yield Collective("updated parameters", CollectiveKind.ALL_GATHER, GROUP, weight * whole / pieces)
+        for family in self._families():
+            whole, weight = family.part(family.elements(self.code)) * family.ranks, self.job.training.weight_bytes
+            pieces = max(1, whole // self.plan.allgather_bucket_size)
+            for _ in range(pieces if family.ranks > 1 else 0):
+                payload = weight * whole / pieces
+                yield Collective("updated parameters", CollectiveKind.ALL_GATHER, family.group, payload)
 
     def streams(self) -> Iterable[Stream]:
         """Return the stream of reductions that overlap, and that of copies to the host."""
@@ -136,7 +144,7 @@ class ZeroReplica(Replica):
 
     def norm_axes(self) -> tuple[str, ...]:
         """Return the axes along which ranks own different parts."""
-        return ("tp", "pp", GROUP)
+        return ("tp", "pp", "cp", "ep", GROUP)
 
     def memory(self) -> ReplicaMemory:
         """Return 2 + 2 + 12/N bytes a parameter for stage 1 and 2 + 14/N for stage 2, for Adam in half precision.
@@ -162,50 +170,65 @@ class ZeroReplica(Replica):
     def _offloads(self) -> bool:
         return self.plan.offload_optimizer == "cpu"
 
-    def _ranks(self) -> int:
-        return gradient_ranks(self.job.mesh)
+    def _families(self) -> tuple[Family, ...]:
+        return families(self.job, GROUP)
 
     def _part(self) -> int:
-        return padded(self.elements, self._ranks()) // self._ranks()
+        return sum(family.part(family.elements(self.code)) for family in self._families())
+
+    def _buckets(self, codes: Sequence[StageCode]) -> list[Bucket]:
+        """Return the buckets of what ``codes`` hold; their gradients of experts are reduced over fewer ranks.
+
+        A bucket has both, in the order they get ready (average_tensor, ipg_bucket_has_moe_params).
+        """
+        elements = [count for code in codes for count in code.gradients()]
+        of_family = [(each, [c for code in codes for c in each.gradients(code)]) for each in self._families()]
+        return [
+            Bucket(members[0], tuple((each, sum(counts[i] for i in members)) for each, counts in of_family))
+            for members in fill_buckets(elements, self.plan.reduce_bucket_size)
+        ]
 
     def _reducing(self, code: StageCode, name: str) -> Iterator[Instruction]:
         """Yield a backward that reduces a bucket as soon as the next gradient does not fit in."""
-        elements = code.gradients()
-        buckets = fill_buckets(elements, self.plan.reduce_bucket_size)
-        sizes = [sum(elements[index] for index in bucket) for bucket in buckets]
+        buckets = self._buckets([code])
         full = 0
 
         def gradient_ready(count: int) -> Iterator[Instruction]:
             nonlocal full
-            while full < len(buckets) - 1 and buckets[full + 1][0] < count:
-                yield from self._reduce(sizes[full], f"bucket {full} of {name}")
+            while full < len(buckets) - 1 and buckets[full + 1].first < count:
+                yield from self._reduce(buckets[full], f"bucket {full} of {name}")
                 full += 1
 
         yield from code.backward_by_layer(gradient_ready)
         for number in range(full, len(buckets)):
-            yield from self._reduce(sizes[number], f"bucket {number} of {name}")
+            yield from self._reduce(buckets[number], f"bucket {number} of {name}")
 
-    def _reduce(self, elements: int, name: str) -> Iterator[Instruction]:
+    def _reduce(self, bucket: Bucket, name: str) -> Iterator[Instruction]:
         """Yield a reduction, which the compute stream waits for unless reductions overlap.
 
         With ``overlap_comm`` it waits for the reduction before (average_tensor: both streams wait for each other).
         """
-        nbytes = float(self.job.training.gradient_bytes * elements)
+        size = float(self.job.training.gradient_bytes)
         if self.plan.contiguous_gradients:
+            nbytes = size * sum(elements for _, elements in bucket.parts)
             yield copy("gradients into a bucket", nbytes, nbytes)
-        collective = Collective(name, self._collective_kind(), GROUP, nbytes)
+        collectives = [
+            Collective(name, self._collective_kind(), family.group, size * elements)
+            for family, elements in bucket.parts
+            if elements and family.ranks > 1
+        ]
         before, self._reduced = self._reduced, f"{name} reduced"
         if not self.plan.overlap_comm:
-            yield collective
+            yield from collectives
             if self._offloads():
                 yield Record(self._reduced)
         else:
             if before is not None:
                 yield Wait(before)
             yield Record(name)
-            self.reductions.run(collective, after=(name,), done=self._reduced)
+            self.reductions.instructions += [Wait(name), *collectives, Record(self._reduced)]
         if self._offloads():
-            self.to_host.copy(nbytes / self._ranks(), self._reduced)
+            self.to_host.copy(sum(size * elements / family.ranks for family, elements in bucket.parts), self._reduced)
 
     def _collective_kind(self) -> CollectiveKind:
         scattered = self.plan.reduce_scatter and not self.plan.use_multi_rank_bucket_allreduce
@@ -221,6 +244,10 @@ _LEAVES_OUT = (
     "bytes a parameter byte; here the default is the ZeRO paper's volume, and the option is one line.",
     "round_robin_gradients.",
 )
+_SPREAD = (
+    "With cp, parts lie on the ranks that share sequences too (DeepSpeed-Ulysses); with ep, those of experts lie on "
+    "the ranks that hold the same ones, and a bucket is reduced over both (DeepSpeed-MoE)."
+)
 _OFFLOAD = (
     "offload_optimizer: cpu (ZeRO-Offload): reduced gradients copied to the host, Adam there at the rank's share of "
     "memory bandwidth, updated parameters copied back."
@@ -233,6 +260,7 @@ STAGE_1 = Strategy(
         "Gradients summed locally over micro-batches and reduced after the last, in buckets of 5e8 elements, while "
         "compute waits; with overlap_comm during the last backward.",
         "All-gather of all updated parameters after the step, in pieces of allgather_bucket_size.",
+        _SPREAD,
         _OFFLOAD,
     ),
     leaves_out=_LEAVES_OUT,
@@ -246,6 +274,7 @@ STAGE_2 = Strategy(
         "Gradients reduced in every backward, in buckets of 5e8 elements, while compute waits; with overlap_comm on a "
         "stream of their own, each after the one before.",
         "All-gather of all updated parameters after the step, in pieces of allgather_bucket_size.",
+        _SPREAD,
         _OFFLOAD,
     ),
     leaves_out=_LEAVES_OUT,

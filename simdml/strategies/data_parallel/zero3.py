@@ -128,7 +128,7 @@ class Zero3Replica(Replica):
 
     def norm_axes(self) -> tuple[str, ...]:
         """Return the axes along which ranks own different parts."""
-        return ("tp", "pp", GROUP)
+        return ("tp", "pp", "cp", GROUP)
 
     def _offloads(self) -> bool:
         return self.plan.offload_optimizer == "cpu"
@@ -238,6 +238,7 @@ STRATEGY = Strategy(
         "Parameters of at most stage3_param_persistence_threshold elements stay whole and are gathered after the step.",
         "Gradients reduce-scattered in buckets of 5e8 elements on the communicator of the all-gathers; copies between "
         "parts and whole tensors.",
+        "With cp, parts lie on the ranks that share sequences too (DeepSpeed-Ulysses).",
         "offload_optimizer: cpu; offload_param: cpu, by which every part comes from the host before it is gathered.",
     ),
     leaves_out=(
