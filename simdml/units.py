@@ -134,6 +134,19 @@ COUNT = Dimension(
     bare=True,
 )
 POWER = Dimension("a power", "W", _table(_decimal("W", "watt", "kM")), ("700 W", "1.2 kW"))
+SAMPLES = Dimension(
+    "a rate of samples",
+    "samples/s",
+    _table(
+        *(
+            [Unit(f"{prefix}{what}/s{each}", f"{_DECIMAL_WORDS[prefix]}samples per second", Fraction(10**power))]
+            for prefix, power in (("", 0), ("k", 3))
+            for what in ("samples", "images", "sequences")
+            for each in ("", " per worker")
+        )
+    ),
+    ("150 samples/s", "1.2 ksamples/s"),
+)
 PERCENT = Dimension("a percentage", "", {"%": Unit("%", "percent", Fraction(1, 100))}, ("1 %", "62.5 %"))
 FREQUENCY = Dimension("a frequency", "Hz", _table(_decimal("Hz", "hertz", "kMG")), ("1.98 GHz", "1410 MHz"))
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from simdml.cli.glossary import communication, model_parallel, parallelism, parameter_servers, pipelines, results
+from simdml.cli.glossary import (
+    around,
+    communication,
+    model_parallel,
+    parallelism,
+    parameter_servers,
+    pipelines,
+    results,
+)
 from simdml.cli.glossary.term import Term
 from simdml.errors import UnknownNameError, nearest_names, quoted
 
@@ -15,6 +23,7 @@ TERMS: tuple[Term, ...] = (
     *pipelines.TERMS,
     *model_parallel.TERMS,
     *parameter_servers.TERMS,
+    *around.TERMS,
 )
 
 

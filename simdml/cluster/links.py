@@ -70,6 +70,11 @@ class LinkTable:
         self.latency_s = _joined([latencies for _, latencies in arrays])
 
     @property
+    def blocks(self) -> tuple[LinkBlock, ...]:
+        """The runs of links it is made of."""
+        return self._blocks
+
+    @property
     def num_links(self) -> int:
         """How many directed links there are."""
         return len(self.capacity_bytes_per_s)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simdml.cluster.cluster import Cluster, NodeGroup
+from simdml.cluster.feed import Feed, feed_of
 from simdml.cluster.network import Network
 
 Integers = NDArray[np.int64]
@@ -37,9 +38,12 @@ class RelativeLinks:
 class Relocation:
     """Places of GPUs and relative links of a structured cluster; links from ``first_network_link`` on are switches'."""
 
-    def __init__(self, groups: Sequence[NodeGroup], network: Network | None, first_network_link: int) -> None:
+    def __init__(
+        self, groups: Sequence[NodeGroup], network: Network | None, first_network_link: int, feed: Feed | None = None
+    ) -> None:
         self._groups = tuple(groups)
         self._network = network
+        self._feed = feed
         self.first_network_link = first_network_link
         self._first_nodes = np.array([group.first_node for group in groups], dtype=np.int64)
         self._first_links = [group.first_link for group in groups]
@@ -84,6 +88,8 @@ class Relocation:
 
     def _formula(self, link: int) -> tuple[int, int, int]:
         """Return divisor, stride and offset of a link's id."""
+        if self._feed is not None and link >= self._feed.first:
+            return self._feed.formula(link)
         if link >= self.first_network_link:
             assert self._network is not None
             divisor, stride, offset = self._network.formula(link - self.first_network_link)
@@ -98,4 +104,4 @@ def relocation_of(cluster: Cluster) -> Relocation | None:
     if cluster.transport is None:
         return None
     inside = sum(group.num_nodes * len(group.template.links) for group in cluster.node_groups)
-    return Relocation(cluster.node_groups, cluster.network, inside)
+    return Relocation(cluster.node_groups, cluster.network, inside, feed_of(cluster))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.compute import ComputeCost
+from simdml.costs.feed import UNLIMITED, FeedCost
 from simdml.costs.messages import MessageCost
 
 
@@ -24,7 +25,8 @@ class CostModel:
 
     ``compute`` by device name; ``collectives`` is the job's communication library and ``transports`` the other ones an
     instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the host thread takes to
-    launch one kernel; ``host`` is a rank's share of the processors of its node, None where nothing computes there.
+    launch one kernel; ``host`` is a rank's share of the processors of its node, None where nothing computes there;
+    ``feed`` is what loading training data costs.
     """
 
     compute: Mapping[str, ComputeCost]
@@ -35,6 +37,7 @@ class CostModel:
     server: ServerCost = ServerCost()
     transports: Mapping[str, CollectiveCost] = field(default_factory=dict)
     host: ComputeCost | None = None
+    feed: FeedCost = UNLIMITED
 
     def transport(self, name: str) -> CollectiveCost:
         """Return the named collective cost model, the default one for the empty name."""

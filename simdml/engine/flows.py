@@ -17,11 +17,11 @@ from simdml.cluster.endpoint import Endpoint, gpu, host
 from simdml.cluster.relocation import relocation_of
 from simdml.costs.collectives.plan import TransferPlan
 from simdml.costs.model import CostModel
-from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Pull, Push, Send
+from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Load, Pull, Push, Send
 from simdml.program.program import Program, RankProgram
 
-COMMUNICATION = (Collective, Send, HostCopy, Push, Pull)
-Communication = Collective | Send | HostCopy | Push | Pull
+COMMUNICATION = (Collective, Send, HostCopy, Load, Push, Pull)
+Communication = Collective | Send | HostCopy | Load | Push | Pull
 Integers = NDArray[np.int64]
 
 
@@ -103,6 +103,8 @@ def signature(instruction: Communication) -> tuple[object, ...]:
             return ("send", instruction.axis, instruction.offset, instruction.payload_bytes)
         case HostCopy():
             return ("copy", instruction.to_host)
+        case Load():
+            return ("load", instruction.stage)
         case Push():
             return ("push", instruction.server)
         case Pull():
@@ -176,7 +178,7 @@ class _TableBuilder:
                 who = ("send", instruction.axis, instruction.offset, classes)
             case Push() | Pull():
                 who = ("servers", self.program.servers[instruction.server].nodes, classes)
-            case HostCopy():
+            case HostCopy() | Load():
                 who = ("host", classes)
         if who not in self.members:
             self.members[who] = self._placed(instruction, np.isin(self.class_of_rank, classes))
@@ -210,6 +212,8 @@ class _TableBuilder:
             return model.plan(instruction.kind, devices, instruction.payload_bytes)
         if isinstance(instruction, Send):
             return self.costs.collectives.plan(CollectiveKind.SEND_RECV, devices, instruction.payload_bytes)
+        if isinstance(instruction, Load):
+            return self.costs.feed.plan(instruction.stage, self.cluster.node_of(devices[0]))
         return self.costs.messages.plan_of_parts(list(self._ends(instruction, devices[0])))
 
     def _ends(self, instruction: HostCopy | Push | Pull, device: int) -> Iterator[tuple[Endpoint, Endpoint]]:

@@ -26,11 +26,13 @@ from simdml.engine.serving import Serving
 from simdml.engine.stream import Host, Operation, Stream
 from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine
 from simdml.program.instructions import (
+    INPUT,
     Beside,
     Collective,
     Compute,
     HostCopy,
     Instruction,
+    Load,
     Portions,
     Pull,
     Push,
@@ -473,8 +475,8 @@ class _Builder:
                 peer = self.table.members(instruction, rank)[1]
                 channel = self.channels[int(self.classes[rank]), int(self.classes[peer]), instruction.channel]
                 operation = ops.Send(network, channel, bundle, payload, latency)
-            case HostCopy():
-                account = "host copy"
+            case HostCopy() | Load():
+                account = instruction.account if isinstance(instruction, HostCopy) else INPUT
                 operation = ops.Copy(network, bundle, payload, latency)
             case Push():
                 account = "push"

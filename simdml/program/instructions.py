@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final, Literal
 
 from simdml.workload.operators import Operator
+
+INPUT: Final = "input"
+"""The account of training data on its way to a device."""
 
 PEER_COPIES = "peer_copies"
 """The transport of collectives made of plain copies between devices."""
@@ -91,12 +95,25 @@ class Recv:
 
 @dataclass(frozen=True, slots=True)
 class HostCopy:
-    """Copy between a device and the memory of its node, in every ``every``-th step; ``to_host`` gives the direction."""
+    """Copy between a device and the memory of its node, in every ``every``-th step; ``to_host`` gives the direction.
+
+    ``account`` is what its time is booked as.
+    """
 
     label: str
     payload_bytes: float
     to_host: bool
     every: int = 1
+    account: str = "host copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bring ``payload_bytes`` of training data, as they are stored, one stage nearer: out of storage, or decoded."""
+
+    label: str
+    stage: Literal["storage", "decode"]
+    payload_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,5 +206,18 @@ class StepEnd:
 
 
 Instruction = (
-    Compute | Collective | Beside | Routine | Send | Recv | HostCopy | Push | Pull | Portions | Record | Wait | StepEnd
+    Compute
+    | Collective
+    | Beside
+    | Routine
+    | Send
+    | Recv
+    | HostCopy
+    | Load
+    | Push
+    | Pull
+    | Portions
+    | Record
+    | Wait
+    | StepEnd
 )

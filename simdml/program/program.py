@@ -18,6 +18,7 @@ from simdml.program.instructions import (
     Compute,
     HostCopy,
     Instruction,
+    Load,
     Portions,
     Pull,
     Push,
@@ -144,7 +145,7 @@ def _listing(instructions: Iterable[Instruction]) -> Iterator[str]:
         yield previous + (f"  x{count}" if count > 1 else "")
 
 
-def describe(instruction: Instruction) -> str:  # noqa: PLR0911 - one line for each instruction kind
+def describe(instruction: Instruction) -> str:  # noqa: PLR0911, PLR0912 - one line for each instruction kind
     """Return one line that says what ``instruction`` does."""
     match instruction:
         case Compute():
@@ -160,6 +161,8 @@ def describe(instruction: Instruction) -> str:  # noqa: PLR0911 - one line for e
         case HostCopy():
             where = "to host" if instruction.to_host else "to device"
             return f"copy {instruction.label} {where}, {instruction.payload_bytes:.0f} B"
+        case Load():
+            return f"load {instruction.label} ({instruction.stage}), {instruction.payload_bytes:.0f} B"
         case Push() | Pull():
             verb = type(instruction).__name__.lower()
             return f"{verb} {instruction.key} server {instruction.server}, {instruction.payload_bytes:.0f} B"

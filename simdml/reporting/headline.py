@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Final
 
+from simdml.reporting.input_text import input_rows
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.plain import MEMORY_PARTS
 from simdml.results.result import Result
@@ -28,6 +29,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
     rows.append(("throughput", f"{format_count(_rounded(result.samples_per_s))} {result.sample_unit}/s"))
     if result.tokens_per_s is not None:
         rows.append(("in tokens", f"{format_count(_rounded(result.tokens_per_s))} tokens/s"))
+    rows += input_rows(result, lambda rate: f"{format_count(_rounded(rate))} {result.sample_unit}/s")
     rows.append(("model FLOP rate", f"{format_flops(result.model_flops_per_s_per_gpu)} per GPU"))
     if result.hardware_flops_per_s_per_gpu > 1.001 * result.model_flops_per_s_per_gpu:
         recomputed = f"{format_flops(result.hardware_flops_per_s_per_gpu)} per GPU"

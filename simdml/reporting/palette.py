@@ -41,6 +41,7 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
         "dp_all": Style("#a8587f", "xxxx"),
         "embedding": Style("#8c2d62", "xxxx"),
         "node": Style("#e07b39", "xxxx"),
+        "input": Style("#4d9221", "\\\\"),
         "host copy": Style("#f7cfa0", "||||"),
         "push": Style("#d98cb3", "////"),
         "pull": Style("#a8587f", "\\\\\\\\"),

@@ -13,6 +13,7 @@ from typing import Final
 from simdml.engine.execution import PEERS, Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.stream import Stream
 from simdml.engine.track import Blame, Entry, Track
+from simdml.program.instructions import INPUT
 
 LAUNCH: Final = "launch"
 BUBBLE: Final = "bubble"
@@ -23,8 +24,8 @@ _DEPTH: Final = 64
 
 
 def exposed(account: str) -> str:
-    """Return the account of time spent waiting for data of ``account`` to move."""
-    return f"exposed {account}"
+    """Return the account of time spent waiting for data of ``account`` to move; input is one account, hidden or not."""
+    return account if account == INPUT else f"exposed {account}"
 
 
 class Meanings:

@@ -55,6 +55,7 @@ def analyse(
         inputs=inputs,
         notes=notes,
         recording=recording,
+        input_plan=job.input,
     )
 
 

@@ -55,6 +55,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
             }
             for load in result.links
         ],
+        "input": None if result.input is None else plain(asdict(result.input)),
         "servers": None if result.servers is None else _servers(result.servers),
         "inputs": plain(result.inputs),
         "notes": list(result.notes),

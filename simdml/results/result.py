@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from simdml.costs.memory import MemoryEstimate
 from simdml.engine.simulator import Recording
+from simdml.program.instructions import INPUT
 from simdml.results.breakdown import RankBreakdown, last_accounts, rank_breakdowns
 from simdml.results.critical_path import PathSegment, critical_path
+from simdml.results.input import InputActivity, input_activity
 from simdml.results.links import LinkLoad, link_loads
 from simdml.results.servers import ServerActivity, server_activity
+from simdml.strategies.input_pipeline import InputPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +30,9 @@ class Result:
     attention; ``hardware_flops_per_s_per_gpu`` adds recomputation; ``mfu`` is the former over the device's dense peak
     in the training precision. ``half_width_s`` is that of the 95 % confidence interval of the step time where runs are
     stochastic or asynchronous, infinite if too short to tell, else None. ``periodic`` says that further steps would
-    repeat those that were simulated exactly. What explains the step (breakdowns, critical path, links, servers) is
-    worked out from the recording when it is first asked for.
+    repeat those that were simulated exactly. ``input_plan`` is how batches come to a rank, where that is modelled. What
+    explains the step (breakdowns, critical path, links, servers) comes from the recording when it is first asked
+    for.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Result:
     inputs: Mapping[str, Any]
     notes: tuple[str, ...]
     recording: Recording
+    input_plan: InputPlan | None = None
 
     @cached_property
     def breakdowns(self) -> tuple[RankBreakdown, ...]:
@@ -74,6 +79,14 @@ class Result:
     def servers(self) -> ServerActivity | None:
         """What parameter servers did, if there are any."""
         return server_activity(self.recording)
+
+    @cached_property
+    def input(self) -> InputActivity | None:
+        """How the step was fed with training data, if that is modelled."""
+        if self.input_plan is None:
+            return None
+        waits = self.breakdown.get(INPUT, 0.0)
+        return input_activity(self.recording.execution, self.input_plan, self.step_time_s, waits)
 
     def path_accounts(self) -> dict[str, float]:
         """Return seconds on the critical path by account.

@@ -19,6 +19,7 @@ from simdml.scenario.clusters import build_cluster, num_gpus, worker_nodes
 from simdml.scenario.costs import Priced, build_costs
 from simdml.scenario.data_parallel import launch_scale, offloads, with_clock
 from simdml.scenario.degrees import common_divisors
+from simdml.scenario.input import build_input
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import chosen_model, model_builder, sequence_length
 from simdml.scenario.notes import fit_notes, profile_notes
@@ -85,6 +86,8 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     fused_kernels = _fused_kernels(scenario.spec.training, plans, choices)
     training = _training(scenario, model, plans, choices, fused_kernels=fused_kernels)
     servers = strategy_section(scenario, gpus).parameter_server
+    fed = build_input(scenario, model, training, plans.parameter_server, choices)
+    cluster = cluster if fed is None else fed.on(cluster)
     priced = build_costs(scenario, cluster, gpus, servers, choices)
     options = _model_options(scenario, model, training, plans, choices, fused_kernels=fused_kernels)
     job = Job(
@@ -97,6 +100,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
         spread=plans.spread,
         data_parallel=with_clock(plans.data_parallel, priced),
         parameter_server=plans.parameter_server,
+        input=None if fed is None else fed.plan,
     )
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)
@@ -104,6 +108,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     path = "strategy.pipeline.balance" if plans.pipelined else "strategy.layer_placement.stages"
     with located(scenario.document, STRATEGY):
         job = with_balance(job, plans.balance_by, priced.costs, path, choices)
+    costs = priced.costs if fed is None else replace(priced.costs, feed=fed.cost(cluster))
     if training.clip_gradients and job.parameter_server is not None:
         raise InfeasibleError(
             "no server holds all gradients, and so none knows the norm to clip them by",
@@ -113,7 +118,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     return Built(
         scenario=scenario,
         job=job,
-        costs=replace(priced.costs, host_launch_s=priced.costs.host_launch_s * launch_scale(plans.data_parallel, gpus)),
+        costs=replace(costs, host_launch_s=costs.host_launch_s * launch_scale(plans.data_parallel, gpus)),
         profile=priced.profile,
         choices=tuple(choices.made),
         inputs=_inputs(scenario, job, priced),

@@ -10,6 +10,7 @@ from typing import Final
 from simdml.program.mesh import Mesh
 from simdml.program.program import Program
 from simdml.strategies.hybrid import compile_hybrid
+from simdml.strategies.input_pipeline import InputPlan, with_input
 from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Spread, Training
 from simdml.strategies.parameter_server import compiling
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
@@ -34,6 +35,7 @@ def compile_job(job: Job) -> Program:
         job.spread,
         job.data_parallel,
         job.parameter_server,
+        job.input,
         len(job.cluster.gpus_of(job.cluster.node_of(0))),
         compiling.shard_nodes(job),
         job,
@@ -52,6 +54,7 @@ class _Structure:
     spread: Spread
     data_parallel: ReplicaPlan | None
     parameter_server: ParameterServerPlan | None
+    input: InputPlan | None
     gpus_per_node: int
     shard_nodes: tuple[tuple[int, ...], ...]
     job: Job = field(compare=False)
@@ -60,4 +63,5 @@ class _Structure:
 @lru_cache(maxsize=PROGRAMS_KEPT)
 def _compiled(structure: _Structure) -> Program:
     job = structure.job
-    return compiling.compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)
+    program = compiling.compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)
+    return program if job.input is None else with_input(program, job.input)

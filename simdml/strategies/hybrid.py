@@ -172,6 +172,11 @@ class _StageProgram:
         hop = self.pipeline.hop_before(self.device, action)
         if hop is not None:
             yield from self._messages(hop).receive
+        elif self.job.input is not None and action.phase == "F" and not self._stage(action):
+            yield from self.job.input.take()
+
+    def _stage(self, action: Action) -> int:
+        return self.pipeline.stages_on(self.device)[action.chunk]
 
     def _handed_on(self, action: Action) -> Iterator[Instruction]:
         """Yield the compute stream's part of sending the output of ``action``; a send stream gets the rest."""

@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 
 from simdml.cluster.cluster import Cluster
 from simdml.program.mesh import Mesh
+from simdml.strategies.input_pipeline import InputPlan
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.schedules.schedule import Schedule
 from simdml.workload.model import Model
@@ -163,7 +164,10 @@ class DataParallelPlan:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a compiler needs. ``build`` makes the model for a micro-batch of so many samples."""
+    """Everything a compiler needs. ``build`` makes the model for a micro-batch of so many samples.
+
+    Without ``input`` batches are on the devices when they are needed.
+    """
 
     name: str
     cluster: Cluster
@@ -174,6 +178,7 @@ class Job:
     spread: Spread = PLAIN
     data_parallel: ReplicaPlan | None = None
     parameter_server: ParameterServerPlan | None = None
+    input: InputPlan | None = None
 
     @property
     def num_replicas(self) -> int:

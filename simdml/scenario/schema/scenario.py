@@ -10,6 +10,7 @@ from simdml.documents.quantities import Count, CountOrZero, DocumentModel, Perce
 from simdml.resources import available
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
 from simdml.scenario.schema.faults import FaultSpec
+from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.strategy import StrategyName, StrategySpec
@@ -51,6 +52,8 @@ class ScenarioSpec(DocumentModel):
     """What one step trains, and with which arithmetic."""
     strategy: StrategyName | StrategySpec = "ddp"
     """How the work is divided; PyTorch's DistributedDataParallel by default."""
+    input: InputSpec | None = None
+    """How training data come to the GPUs; they are there when they are needed by default."""
     profile: ProfileName | ProfileSpec | None = None
     """Measured costs of the device; its default profile by default."""
     communication: Literal["nccl", "gloo"] | CommunicationSpec = CommunicationSpec()

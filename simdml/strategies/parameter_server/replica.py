@@ -17,13 +17,14 @@ class ReplicaPart:
     """Stage ``stage`` of ``stages``; it is sent ``input_bytes`` and sends ``output_bytes`` for a micro-batch.
 
     Stages work one after another: a part waits for its input, and again for its output's gradient (Dean et al., NIPS
-    2012, section 3: only what crosses machines is sent).
+    2012, section 3: only what crosses machines is sent). ``batch`` is what the first part does to get its data.
     """
 
     stage: int = 0
     stages: int = 1
     input_bytes: float = 0.0
     output_bytes: float = 0.0
+    batch: tuple[Instruction, ...] = ()
 
     @property
     def _first(self) -> bool:
@@ -35,7 +36,9 @@ class ReplicaPart:
 
     def before_forward(self) -> Iterator[Instruction]:
         """Yield the wait for the input."""
-        if not self._first:
+        if self._first:
+            yield from self.batch
+        else:
             yield Recv("forward", AXIS, -1, f"forward into stage {self.stage}")
 
     def before_backward(self) -> Iterator[Instruction]:

@@ -1,0 +1,18 @@
+"""Terms of what happens around the step: input, evaluation."""
+
+from simdml.cli.glossary.term import Term
+
+DATALOADER = "pytorch/pytorch, torch/utils/data/dataloader.py"
+
+TERMS = (
+    Term(
+        "input pipeline",
+        "How training data come to a GPU: read from storage, decoded by worker processes on the cores of the node, "
+        "copied to the GPU, each batch while earlier ones are trained. Stages work side by side, with as many batches "
+        "under way as workers x prefetch.",
+        "samples/s = min(training, workers x decode rate, cores x decode rate, storage / bytes of a sample)",
+        "samples/s",
+        DATALOADER,
+        ("input", "data loading", "data stall", "loader workers", "prefetch"),
+    ),
+)
