@@ -8,9 +8,9 @@ from math import fsum, inf
 
 import numpy as np
 
+from simdml.engine.bundles import SLACK
 from simdml.engine.flows import COMMUNICATION, Communication, FlowTable
 from simdml.engine.folding import Partition
-from simdml.engine.network import SLACK
 from simdml.program.instructions import Collective
 from simdml.program.program import Program
 

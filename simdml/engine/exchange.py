@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from simdml.engine.network import Bundle, Network
+from simdml.engine.bundles import Bundle
+from simdml.engine.network import Network
 from simdml.engine.server import PushCost, Shard
 from simdml.engine.stream import Stream
 from simdml.engine.track import Blame, blame_on

@@ -12,6 +12,7 @@ from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
 from simdml.engine import operations as ops
 from simdml.engine import server
+from simdml.engine.bundles import Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.consistency import Chief
@@ -21,7 +22,7 @@ from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Seg
 from simdml.engine.flows import COMMUNICATION, Communication, flow_table
 from simdml.engine.folding import Partition, fold
 from simdml.engine.lanes import TaskQueue
-from simdml.engine.network import Bundle, Flow, Network, transfer_s
+from simdml.engine.network import Network
 from simdml.engine.serving import Serving
 from simdml.engine.stream import Host, Operation, Stream
 from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from simdml.engine.bundles import Bundle
 from simdml.engine.clock import quantize
 from simdml.engine.environment import SimEnvironment
-from simdml.engine.network import Bundle, Network
+from simdml.engine.network import Network
 from simdml.engine.stream import Operation, Stream
 from simdml.engine.track import Blame, blame_on
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from simdml.costs.model import ServerCost
+from simdml.engine.bundles import Bundle
 from simdml.engine.exchange import Pull, Push
 from simdml.engine.execution import Execution, Kind, Meaning, Segment
-from simdml.engine.network import Bundle
 from simdml.engine.portions import Beside, Pool, Runner
 from simdml.engine.server import PushCost
 from simdml.engine.stream import Operation

@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from simdml.engine import operations as ops
+from simdml.engine.bundles import Bundle
 from simdml.engine.execution import Execution
 from simdml.engine.lanes import Lane
-from simdml.engine.network import Bundle, Departure, Wakeup
 from simdml.engine.stream import Stream
+from simdml.engine.transfers import Booking, Departure, Wakeup
 
 
 class _OpaqueError(Exception):
@@ -46,7 +47,8 @@ def _stream(stream: Stream, step: int, now: float) -> Hashable:
 def _bundle(bundle: Bundle, number: dict[int, int], now: float) -> Hashable:
     moved = bundle.progress(now)
     tags = tuple((tag - moved, payload, _owner(done, number)) for tag, _, payload, done in sorted(bundle.tags))
-    return id(bundle), bundle.rate, tags
+    booked = tuple((booking.begins - now, booking.payload_bytes) for booking in bundle.booked)
+    return id(bundle), bundle.rate if tags else 0.0, tags, booked
 
 
 def _pending(execution: Execution, number: dict[int, int], now: float) -> Iterator[Hashable]:
@@ -58,6 +60,10 @@ def _pending(execution: Execution, number: dict[int, int], now: float) -> Iterat
         elif isinstance(found, Departure):
             owner = _owner(found.done, number)
             yield time - now, priority, "departure", id(found.bundle), found.payload_bytes, owner
+        elif isinstance(found, Booking):
+            if found.pending:
+                owner = _owner(found.done, number)
+                yield time - now, priority, "booking", id(found.bundle), found.begins - now, found.payload_bytes, owner
         elif isinstance(found, Wakeup):
             if found.pending:
                 yield time - now, priority, "wake-up", tuple(id(bundle) for bundle in found.bundles)

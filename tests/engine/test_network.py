@@ -1,28 +1,30 @@
 """The fluid network: closed forms, the max-min certificate, and conservation, on the tick clock."""
 
+from dataclasses import dataclass
 from math import inf
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simdml.engine.bundles import Bundle, Flow
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.fairness import max_min_rates
-from simdml.engine.network import Bundle, Flow, Network
+from simdml.engine.network import Network
 
 
 def run(network, starts):
-    """Start ``(time, flow, bytes)`` transfers and return when each ended."""
+    """Start ``(time, flow, bytes)`` transfers, some with a latency as well, and return when each ended."""
     ends = [None] * len(starts)
 
-    def begin(index, flow, nbytes):
+    def begin(index, flow, nbytes, latency):
         def done():
             ends[index] = network.env.now
 
-        network.send(network.bundle(flow), nbytes, 0.0, done)
+        network.send(network.bundle(flow), nbytes, latency, done)
 
-    for index, (time, flow, nbytes) in enumerate(starts):
-        network.env.call_in(time, lambda i=index, f=flow, b=nbytes: begin(i, f, b))
+    for index, (time, flow, nbytes, *latency) in enumerate(starts):
+        network.env.call_in(time, lambda i=index, f=flow, b=nbytes, s=latency: begin(i, f, b, sum(s)))
     network.env.run()
     return ends
 
@@ -105,10 +107,10 @@ def networks(draw):
     return capacities, [(Flow(tuple(sorted(on)), (w,) * len(on), cap), n) for on, w, cap, n in flows]
 
 
-def bundles_of(flows):
+def bundles_of(flows, capacities):
     found = []
     for flow, count in flows:
-        bundle = Bundle(flow)
+        bundle = Bundle(flow, capacities)
         bundle.count = count
         found.append(bundle)
     return found
@@ -118,7 +120,7 @@ def bundles_of(flows):
 def test_max_min_certificate(case):
     """No link above capacity; every bundle at its cap or fastest on a full link."""
     capacities, flows = case
-    bundles = bundles_of(flows)
+    bundles = bundles_of(flows, capacities)
     rates = max_min_rates(bundles, capacities)
     used = [0.0] * len(capacities)
     for bundle, rate in zip(bundles, rates, strict=True):
@@ -141,8 +143,8 @@ def test_rates_do_not_depend_on_order(case, random):
     capacities, flows = case
     order = list(range(len(flows)))
     random.shuffle(order)
-    rates = max_min_rates(bundles_of(flows), capacities)
-    shuffled = max_min_rates(bundles_of([flows[i] for i in order]), capacities)
+    rates = max_min_rates(bundles_of(flows, capacities), capacities)
+    shuffled = max_min_rates(bundles_of([flows[i] for i in order], capacities), capacities)
     assert [rates[i] for i in order] == shuffled
 
 
@@ -183,3 +185,86 @@ def test_bundled_equals_per_flow(case, begins):
     ]
     together = run(Network(SimEnvironment(), capacities), transfers)
     assert run(Network(SimEnvironment(), capacities), apart) == together
+
+
+@dataclass
+class Moving:
+    """A transfer of the oracle."""
+
+    flow: Flow
+    left: float
+    index: int
+    count: int = 1
+
+    def __getattr__(self, name):
+        return getattr(self.flow, name)
+
+
+def fluid(capacities, starts, changes=()):
+    """Return when each transfer ends: the rates of all of them anew whenever anything begins, ends or changes."""
+    capacities, now, ends = list(capacities), 0.0, [None] * len(starts)
+    begins = sorted(
+        (time + sum(latency), i, Moving(flow, nbytes, i)) for i, (time, flow, nbytes, *latency) in enumerate(starts)
+    )
+    changes, moving = sorted(changes), []
+    while begins or moving:
+        rates = max_min_rates(moving, capacities)
+        over = min((now + each.left / rate for each, rate in zip(moving, rates, strict=True)), default=inf)
+        then = min([over, *(begin[0] for begin in begins[:1]), *(change[0] for change in changes[:1])])
+        for each, rate in zip(moving, rates, strict=True):
+            each.left -= rate * (then - now)
+            if each.left <= 1e-9 * rate:
+                ends[each.index] = then
+        now, moving = then, [each for each in moving if ends[each.index] is None]
+        while begins and begins[0][0] <= now:
+            moving.append(begins.pop(0)[2])
+        while changes and changes[0][0] <= now:
+            _, link, capacity = changes.pop(0)
+            capacities[link] = capacity
+    return ends
+
+
+late_starts = st.lists(
+    st.tuples(
+        st.integers(0, 8).map(lambda n: n / 4),
+        st.integers(0, 5),
+        st.integers(1, 400).map(float),
+        st.sampled_from([0.0, 0.125, 0.5, 1.0]),
+    ),
+    min_size=1,
+    max_size=14,
+)
+changes = st.lists(
+    st.tuples(st.integers(1, 40).map(lambda n: n / 8), st.integers(0, 4), st.floats(0.5, 100.0)), max_size=3
+)
+
+
+@settings(max_examples=150)
+@given(networks(), late_starts, changes)
+def test_bookings_end_when_the_oracle_says(case, begins, changed):
+    """Latencies, bookings that others come in the way of, and links that change meanwhile."""
+    capacities, flows = case
+    transfers = [(time, flows[index % len(flows)][0], nbytes, late) for time, index, nbytes, late in begins]
+    changed = [(time, link % len(capacities), capacity) for time, link, capacity in changed]
+    network = Network(SimEnvironment(), capacities)
+    for time, link, capacity in sorted(changed):
+        network.env.call_in(time, lambda k=link, c=capacity: network.set_capacity(k, c))
+    assert run(network, transfers) == pytest.approx(fluid(capacities, transfers, changed), rel=1e-6)
+    assert not network.active()
+    assert not any(network._demand)
+
+
+def test_a_booking_that_has_not_begun_gives_way():
+    """The second is booked for later, the third begins before and is through when the second begins."""
+    network = Network(SimEnvironment(), [100.0])
+    first, second = Flow((0,), (1.0,), inf), Flow((0,), (1.0,), 100.0)
+    assert run(network, [(0.0, first, 100.0, 2.0), (0.5, second, 100.0)]) == [3.0, 1.5]
+    assert network.solves == 0
+
+
+def test_bundles_that_leave_each_other_room_are_not_joined():
+    """Two can take half of the link that they share at most: each has its own limit, and nothing to solve."""
+    network = Network(SimEnvironment(), [50.0, 50.0, 100.0])
+    first, second = (Flow((own, 2), (1.0, 1.0), inf) for own in (0, 1))
+    assert run(network, [(0.0, each, 100.0) for each in (first, first, second)]) == [4.0, 4.0, 2.0]
+    assert network.solves == 0

@@ -3,8 +3,8 @@
 import pytest
 from fakes import RingCost, StarCluster, costs, work
 
+from simdml.engine.bundles import transfer_s
 from simdml.engine.clock import quantize
-from simdml.engine.network import transfer_s
 from simdml.engine.simulator import simulate
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import (

@@ -1,0 +1,171 @@
+"""Bundles: transfers that load the network alike, and the whole numbers their progress is counted in.
+
+Transfers with the same links, weights and cap always have equal rates, so one virtual progress and a heap of finish
+tags serve them all. Progress is counted in whole grains of 2^-96 byte and time in ticks, both exact integers: how
+transfers are bundled or folded cannot change a rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from simdml.engine.clock import TICKS_PER_SECOND, seconds, ticks
+
+if TYPE_CHECKING:
+    from simdml.engine.transfers import Booking, Wakeup
+
+GRAINS_PER_BYTE: Final = 2.0**96
+SLACK: Final = 1e-9
+"""Demand may exceed a link's capacity by this much before it counts as contended: the rounding of sums."""
+
+
+def transfer_s(payload_bytes: float, rate_bytes_per_s: float) -> float:
+    """Return how long a payload takes at a constant rate, as the network counts it: whole ticks, rounded up."""
+    return seconds(-(-grains_of(payload_bytes) // pace_of(rate_bytes_per_s)))
+
+
+def grains_of(payload_bytes: float) -> int:
+    """Return a payload in grains."""
+    return round(payload_bytes * GRAINS_PER_BYTE)
+
+
+def pace_of(rate_bytes_per_s: float) -> int:
+    """Return a rate in grains a tick."""
+    return max(1, round(rate_bytes_per_s * (GRAINS_PER_BYTE / TICKS_PER_SECOND)))
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How a transfer loads the network: bytes on each link per payload byte, and its own highest rate (bytes/s)."""
+
+    links: tuple[int, ...]
+    weights: tuple[float, ...]
+    cap: float
+
+
+Loads = list[tuple[int, float]]
+"""Links, and the bytes/s asked of each."""
+
+
+class Bundle:
+    """Transfers of one flow that are under way.
+
+    ``solo`` is the rate of a transfer that has all links to itself; ``most_solo`` transfers of the bundle fit on its
+    links at that rate. A transfer is either booked, with an end that is known as long as no link is contended, or has a
+    tag: the progress at which it will be through. ``count`` counts both.
+    """
+
+    __slots__ = (
+        "base_progress",
+        "base_time",
+        "booked",
+        "cap",
+        "carried",
+        "count",
+        "last_loads",
+        "links",
+        "loads",
+        "most_solo",
+        "no_loads",
+        "pace",
+        "rate",
+        "rates",
+        "sequence",
+        "solo",
+        "solo_pace",
+        "solo_times",
+        "tags",
+        "wakeup",
+        "weights",
+    )
+
+    def __init__(self, flow: Flow, capacities: Sequence[float]) -> None:
+        self.links = flow.links
+        self.weights = flow.weights
+        self.cap = flow.cap
+        self.appraise(capacities)
+        self.count = 0
+        self.rate = 0.0
+        self.pace = 0
+        self.base_time = 0.0
+        self.base_progress = 0
+        self.sequence = 0
+        self.carried = 0.0
+        self.booked: dict[Booking, None] = {}
+        self.tags: list[tuple[int, int, float, Callable[[], None]]] = []
+        self.wakeup: Wakeup | None = None
+
+    def appraise(self, capacities: Sequence[float]) -> None:
+        """Work out what its transfers do on links with ``capacities`` that nobody else is on."""
+        whole = min((capacities[k] / w for k, w in zip(self.links, self.weights, strict=True)), default=inf)
+        self.solo = solo = min(self.cap, whole)
+        self.solo_pace = pace_of(solo) if solo < inf else 0
+        self.most_solo = int(whole * (1 + SLACK) / solo) if whole < inf else 1
+        rest = max(whole - self.most_solo * solo, 0.0) if whole < inf else 0.0
+        self.loads: Loads = [(link, weight * solo) for link, weight in zip(self.links, self.weights, strict=True)]
+        self.last_loads: Loads = [(link, weight * rest) for link, weight in zip(self.links, self.weights, strict=True)]
+        self.no_loads: Loads = [(link, 0.0) for link in self.links]
+        self.rates: dict[int, float] = {}
+        self.solo_times: dict[float, tuple[int, float]] = {}
+
+    def added(self, count: int) -> Loads:
+        """Return what the ``count``-th transfer adds to the loads of those before it, nobody else being there."""
+        if count <= self.most_solo:
+            return self.loads
+        return self.last_loads if count == self.most_solo + 1 else self.no_loads
+
+    def rate_alone(self, capacities: Sequence[float]) -> float:
+        """Return the rate of its transfers if nobody else needs what they can take."""
+        if self.count <= self.most_solo:
+            return self.solo
+        found = self.rates.get(self.count)
+        if found is None:
+            shares = (capacities[k] / (self.count * w) for k, w in zip(self.links, self.weights, strict=True))
+            found = self.rates[self.count] = min(self.cap, *shares)
+        return found
+
+    def time_alone(self, payload_bytes: float) -> tuple[int, float]:
+        """Return grains and seconds of a transfer that has all links to itself."""
+        found = self.solo_times.get(payload_bytes)
+        if found is None:
+            grains = grains_of(payload_bytes)
+            found = self.solo_times[payload_bytes] = grains, seconds(-(-grains // self.solo_pace))
+        return found
+
+    def progress(self, now: float) -> int:
+        """Return the grains each transfer present since the bundle had none with a tag has moved."""
+        return self.base_progress + self.pace * ticks(now - self.base_time)
+
+    def finish_time(self) -> float:
+        """Return when the next transfer with a tag ends at the present rate."""
+        return self.base_time + seconds(-((self.base_progress - self.tags[0][0]) // self.pace))
+
+    def set_rate(self, rate: float, now: float) -> None:
+        """Go on at ``rate`` from ``now``."""
+        if rate != self.rate:
+            self.base_progress = self.progress(now)
+            self.base_time = now
+            self.rate = rate
+            self.pace = pace_of(rate)
+
+    def tag(self, begun: float, now: float, payload_bytes: float, done: Callable[[], None]) -> None:
+        """Give a tag to a transfer that has gone at the solo rate since ``begun``."""
+        if not self.tags:
+            self.base_time, self.base_progress, self.rate, self.pace = now, 0, 0.0, 0
+        self.sequence += 1
+        left = self.time_alone(payload_bytes)[0] - self.solo_pace * ticks(now - begun)
+        heappush(self.tags, (self.progress(now) + left, self.sequence, payload_bytes, done))
+
+    def finish(self, now: float, finished: list[Callable[[], None]]) -> int:
+        """Take off those that are through, adding what to call for them to ``finished``; return how many."""
+        ended = 0
+        while self.tags and self.finish_time() <= now:
+            _, _, payload_bytes, done = heappop(self.tags)
+            self.carried += payload_bytes
+            finished.append(done)
+            ended += 1
+        return ended
