@@ -109,7 +109,8 @@ TIME = Dimension(
         _MICRO,
         [Unit("ns", "nanosecond", Fraction(1, 10**9)), Unit("ps", "picosecond", Fraction(1, 10**12))],
         [Unit("min", "minute", Fraction(60)), Unit("h", "hour", Fraction(3600))],
-        [Unit("d", "day", Fraction(86400))],
+        [Unit(symbol, "day", Fraction(86400)) for symbol in ("d", "day", "days")],
+        [Unit(symbol, "week", Fraction(604800)) for symbol in ("week", "weeks")],
     ),
     ("25 us", "1.5 s"),
 )
@@ -148,6 +149,46 @@ SAMPLES = Dimension(
     ("150 samples/s", "1.2 ksamples/s"),
 )
 PERCENT = Dimension("a percentage", "", {"%": Unit("%", "percent", Fraction(1, 100))}, ("1 %", "62.5 %"))
+MONEY = Dimension(
+    "an amount of money",
+    "USD",
+    _table([Unit(f"{k}USD", f"{k}dollar", Fraction(scale)) for k, scale in (("", 1), ("k ", 10**3), ("M ", 10**6))]),
+    ("250 k USD", "1.5 M USD"),
+)
+HOURLY_PRICE = Dimension(
+    "a price for a time",
+    "USD/s",
+    _table([Unit("USD/h", "dollar an hour", Fraction(1, 3600)), Unit("USD/s", "dollar a second", Fraction(1))]),
+    ("2.49 USD/h",),
+)
+DATA_PRICE = Dimension(
+    "a price for data",
+    "USD/B",
+    _table([Unit("USD/GB", "dollar a gigabyte", Fraction(1, 10**9)), Unit("USD/B", "dollar a byte", Fraction(1))]),
+    ("0.05 USD/GB",),
+)
+STORAGE_PRICE = Dimension(
+    "a price for storage",
+    "USD/B/s",
+    _table(
+        [
+            Unit("USD/GB/month", "dollar a gigabyte and 30 days", Fraction(1, 10**9 * 30 * 86400)),
+            Unit("USD/B/s", "dollar a byte and second", Fraction(1)),
+        ]
+    ),
+    ("0.023 USD/GB/month",),
+)
+CARBON_INTENSITY = Dimension(
+    "a carbon intensity",
+    "kg/J",
+    _table(
+        [
+            Unit("g/kWh", "gram a kWh", Fraction(1, 3_600_000_000)),
+            Unit("kg/J", "kilogram a J", Fraction(1)),
+        ]
+    ),
+    ("380 g/kWh",),
+)
 FREQUENCY = Dimension("a frequency", "Hz", _table(_decimal("Hz", "hertz", "kMG")), ("1.98 GHz", "1410 MHz"))
 
 
@@ -295,6 +336,11 @@ def format_count(count: float) -> str:
 def format_power(power_w: float) -> str:
     """Return watts as "700 W" or "1.2 MW"."""
     return _largest(power_w, ("MW", "kW", "W"), POWER)
+
+
+def format_money(amount_usd: float) -> str:
+    """Return money as "1.5 M USD" or "0.0123 USD"."""
+    return _largest(amount_usd, ("M USD", "k USD", "USD"), MONEY)
 
 
 def format_percent(fraction: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,8 @@ from simdml.results.plain import result_to_dict
 from simdml.results.result import Result
 from simdml.scenario.loading import load_scenario
 from simdml.scenario.simulate import simulate
+from simdml.studies.cost.statement import Statement, asks_for_statement, statement
+from simdml.studies.cost.table import rows
 
 RESULT_FILE, TRACE_FILE = "result.json", "trace.json"
 
@@ -32,8 +35,10 @@ def command(
     out: Path | None,
 ) -> None:
     """Predict step time and throughput of the scenario FILE, a path or a bundled name."""
-    result = simulate(load_scenario(file, assignments))
-    _print(result, as_json=as_json)
+    scenario = load_scenario(file, assignments)
+    result = simulate(scenario)
+    costs = statement(result, scenario) if asks_for_statement(scenario) else None
+    _print(result, costs, as_json=as_json)
     if trace is not None:
         _write_trace(result, trace)
     if figure is not None:
@@ -42,20 +47,27 @@ def command(
 
         save_figure(result, figure)
     if out is not None:
-        write_text(out / RESULT_FILE, json_text(result_to_dict(result)))
+        write_text(out / RESULT_FILE, json_text(_plain(result, costs)))
         _write_trace(result, out / TRACE_FILE)
         click.echo(f"wrote {RESULT_FILE} and {TRACE_FILE} to {out}", err=True)
 
 
-def _print(result: Result, *, as_json: bool) -> None:
+def _plain(result: Result, costs: Statement | None) -> dict[str, Any]:
+    """Return the result as plain data, with its cost and energy where the scenario asks for them."""
+    return result_to_dict(result) | ({} if costs is None else {"cost": costs.plain()})
+
+
+def _print(result: Result, costs: Statement | None, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json_text(result_to_dict(result)), nl=False)
+        click.echo(json_text(_plain(result, costs)), nl=False)
         return
     # rich is loaded for people alone.
-    from simdml.cli.console import show
+    from simdml.cli.console import show, table
     from simdml.reporting.text import result_text
 
     show(result_text(result))
+    if costs is not None:
+        show(table(("", ""), rows(costs), title="cost and energy"))
 
 
 def _write_trace(result: Result, path: Path) -> None:

@@ -8,12 +8,14 @@ from pydantic import Field
 
 from simdml.documents.quantities import Count, CountOrZero, DocumentModel, Percent
 from simdml.resources import available
+from simdml.scenario.schema.cost import CostSpec, EnergySpec
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
 from simdml.scenario.schema.faults import FaultSpec
 from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
 from simdml.scenario.schema.strategy import StrategyName, StrategySpec
+from simdml.scenario.schema.target import TargetSpec
 from simdml.scenario.schema.training import TrainingSpec
 from simdml.scenario.schema.vary import Vary
 
@@ -62,5 +64,11 @@ class ScenarioSpec(DocumentModel):
     """What is slower than it should be, or varies; nothing by default."""
     simulate: SimulateSpec = SimulateSpec()
     """How the simulation runs."""
+    target: TargetSpec | None = None
+    """How much has to be trained, for the time, cost and energy of all of it."""
+    cost: CostSpec | None = None
+    """What the cluster costs; nothing is said of it by default."""
+    energy: EnergySpec | None = None
+    """What the cluster draws; nothing is said of it by default."""
     vary: Vary | None = None
     """What simdml sweep varies: a grid of paths with their values, zipped ones, or a list; others leave it alone."""
