@@ -8,8 +8,9 @@ its family and shape, above the floor of the smallest kernel (Williams, Waterman
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Protocol, TypeVar
 
 from simdml.calibration.curves import AttentionCurve, MatmulCurve, StreamCurve
 from simdml.calibration.profile import Profile
@@ -22,11 +23,16 @@ from simdml.workload.operators import Family, Operator, Phase
 Curve = TypeVar("Curve")
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+PRODUCTS_KEPT: Final = 2**15
+COSTS_KEPT: Final = 64
 _HALF = ("fp16", "bf16")
 
 
 class ComputeCost(Protocol):
-    """Gives seconds to operators."""
+    """Gives seconds to operators: equal costs, of equal hashes, the same ones for ever."""
+
+    def __hash__(self) -> int:
+        """Return a number that equal costs share."""
 
     def seconds(self, operator: Operator, precision: str) -> float:
         """Return device seconds of ``operator``, its products at ``precision`` (one of ``PRECISIONS``)."""
@@ -43,17 +49,18 @@ class ConstantCost:
         return self.constant_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RooflineCost:
-    """The curves of ``profile`` under the roofs of ``device``.
+    """The curves of ``profile`` under the roofs of ``device``; equal to itself alone.
 
     A precision a profile has no curve for borrows one: bf16 and tf32 from fp16, and fp16 on a device without
     tensor cores from fp32, always under the device's own peak. Raises InfeasibleError for a precision the device
-    has no peak for.
+    has no peak for. Products, which take longest to price, are remembered by all that their seconds depend on.
     """
 
     profile: Profile
     device: Device
+    _products: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, repr=False)
 
     def seconds(self, operator: Operator, precision: str) -> float:
         """Return device seconds; families the profile scales are scaled last."""
@@ -68,8 +75,18 @@ class RooflineCost:
         if family in (Family.MATMUL, Family.BATCHED_MATMUL, Family.CONVOLUTION, Family.ATTENTION):
             # Four-byte operands of a half-precision job do not run on half-precision units.
             used = "fp32" if precision in _HALF and operator.element_bytes == 4 else precision
-            return self._product_seconds(operator, used)
+            return self._remembered_seconds(operator, used)
         return stream_seconds(self.profile.streams[family], self.device.memory_bandwidth_bytes_per_s, operator)
+
+    def _remembered_seconds(self, operator: Operator, precision: str) -> float:
+        size = (operator.shape, operator.flops, operator.bytes, operator.launches, operator.causal)
+        key = (operator.family, operator.phase, precision, size)
+        found = self._products.get(key)
+        if found is None:
+            if len(self._products) >= PRODUCTS_KEPT:
+                self._products.clear()
+            found = self._products[key] = self._product_seconds(operator, precision)
+        return found
 
     def _product_seconds(self, operator: Operator, precision: str) -> float:
         profile, unit = self.profile, self._unit(precision)
@@ -99,6 +116,31 @@ class RooflineCost:
             known = ", ".join(sorted(self.device.peak_flops))
             raise InfeasibleError(f"{self.device.name} has no {precision} peak", hint=f"precisions it has: {known}")
         return MatmulUnit(peak, self.device.memory_bandwidth_bytes_per_s, self.device.sms)
+
+
+class _Same:
+    """Something by its identity."""
+
+    def __init__(self, it: Profile | Device) -> None:
+        self.it = it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.it is self.it
+
+    def __hash__(self) -> int:
+        return id(self.it)
+
+
+def roofline(profile: Profile, device: Device) -> RooflineCost:
+    """Return :class:`RooflineCost`, the same for the very same profile and device, so that jobs share its prices."""
+    return _roofline(_Same(profile), _Same(device))
+
+
+@lru_cache(maxsize=COSTS_KEPT)
+def _roofline(profile: _Same, device: _Same) -> RooflineCost:
+    assert isinstance(profile.it, Profile)
+    assert isinstance(device.it, Device)
+    return RooflineCost(profile.it, device.it)
 
 
 def stream_seconds(curve: StreamCurve, memory_bytes_per_s: float, operator: Operator) -> float:

@@ -21,6 +21,7 @@ from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
 from simdml.engine.flows import COMMUNICATION, Communication, flow_table
 from simdml.engine.folding import Partition, fold
+from simdml.engine.kernels import Kernels, kernels
 from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Network
 from simdml.engine.serving import Serving
@@ -133,7 +134,7 @@ class _Builder:
         self.bundles: dict[tuple[int, float], Bundle] = {}
         self.rendezvous: dict[tuple[str, str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
-        self.timed: dict[tuple[int, str, float], Timed] = {}
+        self.kernels: dict[tuple[str, float, bool], Kernels] = {}
         self.meanings: dict[tuple[int, ...], Meaning] = {}
         self.joints: dict[tuple[object, ...], JointPart] = {}
         self.joint_meanings: dict[tuple[tuple[object, ...], int], Meaning] = {}
@@ -397,19 +398,15 @@ class _Builder:
     def _kernels(self, instruction: Compute, rank: int) -> Timed:
         gpu = self.program.device(rank)
         device, slowdown = self.execution.cluster.device(gpu).name, self.conditions.slowdown(gpu)
-        found = self.timed.get((id(instruction), device, slowdown))
+        key = (device, slowdown, instruction.on_host)
+        found = self.kernels.get(key)
         if found is None:
-            on_host = self.costs.host if instruction.on_host else None
-            cost = on_host or self.costs.compute[device]
-            seconds = launched = launching = 0.0
-            for operator in instruction.operators:
-                kernel = quantize(cost.seconds(operator, self.costs.precision) * slowdown)
-                launching += quantize(operator.launches * self.costs.host_launch_s)
-                launched = max(launched, launching) + kernel
-                seconds += kernel
-            found = Timed.of(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
-            self.timed[id(instruction), device, slowdown] = found
-        return found
+            cost = self.costs.compute[device]
+            if instruction.on_host and self.costs.host is not None:
+                cost = self.costs.host
+            found = kernels(cost, self.costs.precision, self.costs.host_launch_s, slowdown)
+            self.kernels[key] = found
+        return found.timed(instruction)
 
     def _private_collective(self, instruction: Collective, rank: int) -> Timed | None:
         """Return what a collective takes whose members are of one rank class, on links that are never contended."""

@@ -46,7 +46,7 @@ class Activity(StrEnum):
     CAST = "gradient copies"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Compute:
     """Run ``operators`` one after another: on the device, or ``on_host``, the rank's share of its node's processors."""
 

@@ -17,7 +17,7 @@ from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
 from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.collectives.rooted import HierarchicalCopies, RootCopies
 from simdml.costs.collectives.simple import IdealRing
-from simdml.costs.compute import RooflineCost
+from simdml.costs.compute import roofline
 from simdml.costs.host import HostCost
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
@@ -84,7 +84,7 @@ def build_costs(
     library = _library(scenario, cluster, choices)
     asked = servers or ParameterServerSpec()
     costs = CostModel(
-        compute={name: RooflineCost(profiles[name], device) for name, device in devices.items()},
+        compute={name: roofline(profiles[name], device) for name, device in devices.items()},
         collectives=library.cost,
         messages=MessageCost(cluster, asked.per_message, asked.connection or inf),
         precision=precision,

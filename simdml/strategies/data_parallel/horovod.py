@@ -35,7 +35,7 @@ class HorovodPlan:
     cycle_time_s: float = 1e-3
     fusion_threshold_bytes: int = 128 * 1024 * 1024
     compression: Literal["none", "fp16"] = "none"
-    clock: KernelClock = field(default=UNKNOWN, compare=False, repr=False, metadata={"option": False})
+    clock: KernelClock = field(default=UNKNOWN, repr=False, metadata={"option": False})
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,71 @@
+"""Seconds of compute instructions, worked out once for each instruction, device and slowdown.
+
+Programs are remembered between runs, and so is what their instructions take: a second run of a program on the same
+device, or one that differs in its network alone, prices no kernel again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Final
+from weakref import ref
+
+from simdml.costs.compute import ComputeCost
+from simdml.engine.clock import quantize
+from simdml.engine.execution import Kind, Segment
+from simdml.engine.stretches import Timed
+from simdml.program.instructions import Compute
+
+DEVICES_KEPT: Final = 64
+
+
+class Kernels:
+    """What compute instructions take by ``cost``, times ``slowdown``; forgotten when an instruction is gone.
+
+    Kernels run one after the other, each once the host has launched it, which takes ``host_launch_s`` a launch.
+    """
+
+    def __init__(self, cost: ComputeCost, precision: str, host_launch_s: float, slowdown: float) -> None:
+        self._cost = cost
+        self._precision = precision
+        self._host_launch_s = host_launch_s
+        self._slowdown = slowdown
+        self._timed: dict[int, Timed] = {}
+        self._alive: dict[int, ref[Compute]] = {}
+
+    def __len__(self) -> int:
+        """Return how many instructions are remembered."""
+        return len(self._timed)
+
+    def timed(self, instruction: Compute) -> Timed:
+        """Return what ``instruction`` takes, in seconds on the tick."""
+        number = id(instruction)
+        found = self._timed.get(number)
+        if found is None:
+            found = self._timed[number] = self._priced(instruction)
+            self._alive[number] = ref(instruction, partial(_forget, ref(self), number))
+        return found
+
+    def forget(self, number: int) -> None:
+        """Drop what is remembered of the instruction with that identity."""
+        del self._timed[number], self._alive[number]
+
+    def _priced(self, instruction: Compute) -> Timed:
+        seconds = launched = launching = 0.0
+        for operator in instruction.operators:
+            kernel = quantize(self._cost.seconds(operator, self._precision) * self._slowdown)
+            launching += quantize(operator.launches * self._host_launch_s)
+            launched = max(launched, launching) + kernel
+            seconds += kernel
+        return Timed.of(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
+
+
+def _forget(kernels: ref[Kernels], number: int, _: ref[Compute]) -> None:
+    if (alive := kernels()) is not None:
+        alive.forget(number)
+
+
+@lru_cache(maxsize=DEVICES_KEPT)
+def kernels(cost: ComputeCost, precision: str, host_launch_s: float, slowdown: float) -> Kernels:
+    """Return :class:`Kernels`, the same for equal arguments."""
+    return Kernels(cost, precision, host_launch_s, slowdown)
