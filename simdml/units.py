@@ -135,6 +135,16 @@ COUNT = Dimension(
     bare=True,
 )
 POWER = Dimension("a power", "W", _table(_decimal("W", "watt", "kM")), ("700 W", "1.2 kW"))
+STEPS = Dimension(
+    "a number of steps",
+    "",
+    _table(
+        [Unit("", "", Fraction(1)), Unit("steps", "steps", Fraction(1))],
+        [Unit("k steps", "thousand steps", Fraction(10**3)), Unit("ksteps", "thousand steps", Fraction(10**3))],
+    ),
+    ("1000 steps", "5 k steps"),
+    bare=True,
+)
 SAMPLES = Dimension(
     "a rate of samples",
     "samples/s",
@@ -269,9 +279,14 @@ def parse_flops(value: object, *, allow_zero: bool = False) -> float:
 
 def parse_count(value: object, *, allow_zero: bool = False) -> int:
     """Return a whole number such as 1024, "300 B" (billion) or "2 T"; raises UnitError."""
-    count = read(value, COUNT, allow_zero=allow_zero)
+    return read_whole(value, COUNT, allow_zero=allow_zero)
+
+
+def read_whole(value: object, dimension: Dimension, *, allow_zero: bool = False) -> int:
+    """Return ``value`` in a dimension that is counted; raises UnitError."""
+    count = read(value, dimension, allow_zero=allow_zero)
     if count.denominator != 1:
-        raise _refuse(value, COUNT, "it is not a whole number")
+        raise _refuse(value, dimension, "it is not a whole number")
     return int(count)
 
 

@@ -50,13 +50,13 @@ class Quantity:
 
     def parse(self, value: object) -> float:
         """Return ``value`` in SI; raises UnitError, which pydantic reports as an error of the field."""
-        if self.dimension is units.COUNT:
-            return units.parse_count(value, allow_zero=self.allow_zero)
+        if self.dimension.bare:
+            return units.read_whole(value, self.dimension, allow_zero=self.allow_zero)
         return float(units.read(value, self.dimension, allow_zero=self.allow_zero))
 
     def write(self, value: float) -> str | int:
         """Return text that :meth:`parse` reads back to the same float."""
-        if self.dimension is units.COUNT:
+        if self.dimension.bare:
             return int(value)
         if self.dimension is units.PERCENT:
             return f"{repr_percent(value)} %"
@@ -93,6 +93,7 @@ FlopsRate = Annotated[float, Quantity(units.FLOPS)]
 Count = Annotated[int, Quantity(units.COUNT)]
 CountOrZero = Annotated[int, Quantity(units.COUNT, allow_zero=True)]
 SampleRate = Annotated[float, Quantity(units.SAMPLES)]
+Steps = Annotated[int, Quantity(units.STEPS)]
 Power = Annotated[float, Quantity(units.POWER)]
 Percent = Annotated[float, Quantity(units.PERCENT)]
 PercentOrZero = Annotated[float, Quantity(units.PERCENT, allow_zero=True)]

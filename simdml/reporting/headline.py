@@ -29,6 +29,10 @@ def headline(result: Result) -> list[tuple[str, str]]:
     rows.append(("throughput", f"{format_count(_rounded(result.samples_per_s))} {result.sample_unit}/s"))
     if result.tokens_per_s is not None:
         rows.append(("in tokens", f"{format_count(_rounded(result.tokens_per_s))} tokens/s"))
+    if result.evaluation is not None:
+        rate = f"{format_count(_rounded(result.samples_per_s_with_evaluation))} {result.sample_unit}/s"
+        taken = share(result.evaluation.share(result.step_time_s))
+        rows.append(("with evaluation", f"{rate}; {taken} of the time, {format_time(result.evaluation.seconds)} each"))
     rows += input_rows(result, lambda rate: f"{format_count(_rounded(rate))} {result.sample_unit}/s")
     rows.append(("model FLOP rate", f"{format_flops(result.model_flops_per_s_per_gpu)} per GPU"))
     if result.hardware_flops_per_s_per_gpu > 1.001 * result.model_flops_per_s_per_gpu:

@@ -11,6 +11,7 @@ from simdml.costs.memory import MemoryEstimate
 from simdml.engine.simulator import Recording
 from simdml.program.instructions import Compute, Portions
 from simdml.program.program import Stream
+from simdml.results.evaluation import Evaluation
 from simdml.results.result import Result
 from simdml.strategies.job import Job
 from simdml.workload.operators import Family
@@ -25,6 +26,7 @@ def analyse(
     *,
     inputs: Mapping[str, Any],
     notes: tuple[str, ...] = (),
+    evaluation: Evaluation | None = None,
 ) -> Result:
     """Return the result of a finished run of ``job``; what explains it is worked out when it is asked for."""
     step_time = recording.step_time_s
@@ -56,6 +58,7 @@ def analyse(
         notes=notes,
         recording=recording,
         input_plan=job.input,
+        evaluation=evaluation,
     )
 
 

@@ -56,6 +56,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
             for load in result.links
         ],
         "input": None if result.input is None else plain(asdict(result.input)),
+        "evaluation": _evaluation(result),
         "servers": None if result.servers is None else _servers(result.servers),
         "inputs": plain(result.inputs),
         "notes": list(result.notes),
@@ -64,6 +65,16 @@ def result_to_dict(result: Result) -> dict[str, Any]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
+
+
+def _evaluation(result: Result) -> dict[str, Any] | None:
+    if result.evaluation is None:
+        return None
+    return {
+        **asdict(result.evaluation),
+        "time_share": result.evaluation.share(result.step_time_s),
+        "samples_per_s_with_evaluation": result.samples_per_s_with_evaluation,
+    }
 
 
 def _servers(activity: ServerActivity) -> dict[str, Any]:

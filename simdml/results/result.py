@@ -12,6 +12,7 @@ from simdml.engine.simulator import Recording
 from simdml.program.instructions import INPUT
 from simdml.results.breakdown import RankBreakdown, last_accounts, rank_breakdowns
 from simdml.results.critical_path import PathSegment, critical_path
+from simdml.results.evaluation import Evaluation
 from simdml.results.input import InputActivity, input_activity
 from simdml.results.links import LinkLoad, link_loads
 from simdml.results.servers import ServerActivity, server_activity
@@ -54,6 +55,7 @@ class Result:
     notes: tuple[str, ...]
     recording: Recording
     input_plan: InputPlan | None = None
+    evaluation: Evaluation | None = None
 
     @cached_property
     def breakdowns(self) -> tuple[RankBreakdown, ...]:
@@ -79,6 +81,12 @@ class Result:
     def servers(self) -> ServerActivity | None:
         """What parameter servers did, if there are any."""
         return server_activity(self.recording)
+
+    @property
+    def samples_per_s_with_evaluation(self) -> float:
+        """Samples trained a second, the time of evaluations included."""
+        share = 0.0 if self.evaluation is None else self.evaluation.share(self.step_time_s)
+        return self.samples_per_s * (1 - share)
 
     @cached_property
     def input(self) -> InputActivity | None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
+from simdml.engine.simulator import Recording
 from simdml.engine.simulator import simulate as simulate_program
+from simdml.program.program import Program
 from simdml.results.analysis import analyse
+from simdml.results.evaluation import Evaluation
 from simdml.results.result import Result
 from simdml.scenario.building import Built, build
 from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY
+from simdml.strategies.evaluation import compile_evaluation
 
 
 def simulate(scenario: Scenario) -> Result:
@@ -30,16 +35,31 @@ def simulate_built(built: Built) -> Result:
     """Return the prediction of a job that is built; raises as :func:`simulate`."""
     scenario, memory, program = built.scenario, built.fitting_memory(), built.program()
     with located(scenario.document, STRATEGY):
-        recording = simulate_program(
-            program,
-            built.job.cluster,
-            built.costs,
-            build_conditions(scenario, built.job.cluster),
-            half_width=scenario.spec.simulate.half_width,
-            steps=scenario.spec.simulate.steps,
-            folded=scenario.spec.simulate.fold,
-        )
-    return analyse(recording, built.job, memory, inputs=built.inputs, notes=built.notes)
+        recording = _simulated(built, program)
+        evaluation = _evaluation(built)
+    return analyse(recording, built.job, memory, inputs=built.inputs, notes=built.notes, evaluation=evaluation)
+
+
+def _simulated(built: Built, program: Program) -> Recording:
+    asked = built.scenario.spec.simulate
+    return simulate_program(
+        program,
+        built.job.cluster,
+        built.costs,
+        build_conditions(built.scenario, built.job.cluster),
+        half_width=asked.half_width,
+        steps=asked.steps,
+        folded=asked.fold,
+    )
+
+
+def _evaluation(built: Built) -> Evaluation | None:
+    asked = built.scenario.spec.evaluation
+    if asked is None:
+        return None
+    passes = ceil(asked.samples / built.job.global_batch)
+    passed = _simulated(built, compile_evaluation(built.job))
+    return Evaluation(asked.every, asked.samples, passes, passed.end(1) + (passes - 1) * passed.step_time_s)
 
 
 def run(source: str | os.PathLike[str] | Mapping[str, Any], **overrides: Any) -> Result:

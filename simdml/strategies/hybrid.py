@@ -36,8 +36,8 @@ from simdml.workload.model import Block, Model
 HALVES = {"B": Backward.WHOLE, "I": Backward.INPUTS, "W": Backward.WEIGHTS}
 
 
-def compile_hybrid(job: Job) -> Program:
-    """Return the program of ``job``.
+def compile_hybrid(job: Job, *, evaluates: bool = False) -> Program:
+    """Return the program of ``job``, or, if it ``evaluates``, of its forward passes alone.
 
     Raises:
         InfeasibleError: if the degrees do not divide what they should.
@@ -49,7 +49,7 @@ def compile_hybrid(job: Job) -> Program:
     roles = replica_roles(job)
     parts: Parts = {}
     builders = [
-        _StageProgram(job, model, stages, pipeline, device, role, parts)
+        _StageProgram(job, model, stages, pipeline, device, role, parts, evaluates)
         for role in range(len(roles))
         for device in range(pipeline.depth)
     ]
@@ -89,6 +89,7 @@ class _StageProgram:
     device: int
     role: int
     parts: Parts
+    evaluates: bool = False
     code: list[StageCode] = field(init=False)
     replica: Replica = field(init=False)
     sends: dict[str, list[Instruction]] = field(default_factory=dict)
@@ -102,9 +103,10 @@ class _StageProgram:
 
     def build(self) -> RankProgram:
         """Return the rank program, empty streams left out."""
-        beforehand = tuple(self._beforehand())
+        beforehand = () if self.evaluates else tuple(self._beforehand())
         sent_before, self.sends = self.sends, {}
-        compute = (*self.replica.start(), *self._step(), StepEnd())
+        step = self._forwards() if self.evaluates else self._step()
+        compute = (*self.replica.start(), *step, StepEnd())
         streams = [Stream("compute", compute, beforehand)]
         for name, sent in sorted(self.sends.items(), reverse=True):
             streams.append(Stream(name, tuple(sent), tuple(sent_before.get(name, ()))))
@@ -113,6 +115,13 @@ class _StageProgram:
 
     def _beforehand(self) -> Iterator[Instruction]:
         for action in self.pipeline.beforehand[self.device]:
+            yield from self._run(action, last=False)
+
+    def _forwards(self) -> Iterator[Instruction]:
+        """Yield forward of all micro-batches in the order of the schedule."""
+        actions = (*self.pipeline.beforehand[self.device], *self.pipeline.actions[self.device])
+        forwards = [action for action in actions if action.phase == "F"]
+        for action in forwards[: self.job.training.num_microbatches * len(self.code)]:
             yield from self._run(action, last=False)
 
     def _step(self) -> Iterator[Instruction]:

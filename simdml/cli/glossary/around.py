@@ -15,4 +15,13 @@ TERMS = (
         DATALOADER,
         ("input", "data loading", "data stall", "loader workers", "prefetch"),
     ),
+    Term(
+        "evaluation",
+        "Forward passes over held-out samples every so many training steps, by the same ranks with the same shards. It "
+        "is not part of a step: throughput is given with and without it.",
+        "samples/s x (every x step time) / (every x step time + passes x time of a pass)",
+        "samples/s",
+        "simdml, results/evaluation.py",
+        ("validation pass", "with evaluation"),
+    ),
 )

@@ -10,6 +10,7 @@ from simdml.documents.quantities import Count, CountOrZero, DocumentModel, Perce
 from simdml.resources import available
 from simdml.scenario.schema.cost import CostSpec, EnergySpec
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
+from simdml.scenario.schema.evaluation import EvaluationSpec
 from simdml.scenario.schema.faults import FaultSpec
 from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
@@ -56,6 +57,8 @@ class ScenarioSpec(DocumentModel):
     """How the work is divided; PyTorch's DistributedDataParallel by default."""
     input: InputSpec | None = None
     """How training data come to the GPUs; they are there when they are needed by default."""
+    evaluation: EvaluationSpec | None = None
+    """Evaluation between training steps; none by default."""
     profile: ProfileName | ProfileSpec | None = None
     """Measured costs of the device; its default profile by default."""
     communication: Literal["nccl", "gloo"] | CommunicationSpec = CommunicationSpec()
