@@ -31,8 +31,11 @@ class Conditions:
     def slowdowns(self, gpus: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return :meth:`slowdown` of every one of ``gpus``."""
         factors = np.ones(len(gpus))
-        for gpu, factor in self.slow_gpus.items():
-            factors[gpus == gpu] = factor
+        if self.slow_gpus:
+            slow = np.array(sorted(self.slow_gpus), dtype=np.int64)
+            each = np.array([self.slow_gpus[gpu] for gpu in slow.tolist()])
+            place = np.minimum(np.searchsorted(slow, gpus), len(slow) - 1)
+            factors = np.where(slow[place] == gpus, each[place], factors)
         return factors
 
     def capacities(self, links: NDArray[np.float64]) -> NDArray[np.float64]:

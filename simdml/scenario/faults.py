@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from simdml.cluster.cluster import Cluster
 from simdml.engine.conditions import Conditions
 from simdml.errors import DocumentError, Place
+from simdml.scenario.clusters import num_gpus
 from simdml.scenario.loading import Scenario
-from simdml.scenario.schema.faults import JitterSpec, SlowSpec
+from simdml.scenario.schema.faults import JitterSpec
+from simdml.scenario.stragglers import SHARE, Stragglers
 
 FAULTS = "faults"
 _NAMED = re.compile(r"(?:node (?P<node>\d+))?(?: ?(?P<kind>gpu|nic) (?P<index>\d+))?")
@@ -20,42 +24,59 @@ def build_conditions(scenario: Scenario, cluster: Cluster) -> Conditions:
     Raises:
         DocumentError: a GPU, node or NIC that the cluster does not have, or jitter said twice.
     """
-    gpus: dict[int, float] = {}
-    links: dict[int, float] = {}
-    cv = 0.0
+    slowed = _Slowed({}, {})
+    cv, seed = 0.0, scenario.spec.simulate.seed
     for index, fault in enumerate(scenario.spec.faults):
         if isinstance(fault, JitterSpec):
             if cv:
                 place = scenario.document.place((FAULTS, index))
                 raise DocumentError("jitter is given twice", place=place, hint="keep one of the two")
             cv = fault.cv
+            continue
+        place = scenario.document.place((FAULTS, index, "slow"))
+        stragglers = Stragglers(fault, seed, index)
+        if SHARE.fullmatch(fault.slow.strip()):
+            for gpus in stragglers.chosen(cluster, num_gpus(scenario, cluster), place):
+                slowed.slow(gpus, stragglers.factor())
         else:
-            _slow(fault, cluster, scenario.document.place((FAULTS, index, "slow")), gpus, links)
+            _slow(fault.slow, stragglers.factor(), cluster, place, slowed)
     capacity = cluster.links.capacity_bytes_per_s
-    left = {link: float(capacity[link]) / factor for link, factor in links.items()}
-    return Conditions(gpus, left, cv, scenario.spec.simulate.seed)
+    left = {link: float(capacity[link]) / factor for link, factor in slowed.links.items()}
+    return Conditions(slowed.gpus, left, cv, seed)
 
 
-def _slow(
-    fault: SlowSpec, cluster: Cluster, place: Place | None, gpus: dict[int, float], links: dict[int, float]
-) -> None:
-    named = _NAMED.fullmatch(fault.slow.strip())
-    if named is None or not fault.slow.strip():
+@dataclass(frozen=True, slots=True)
+class _Slowed:
+    """By how much GPUs and links are slower."""
+
+    gpus: dict[int, float]
+    links: dict[int, float]
+
+    def slow(self, gpus: Iterable[int], factor: float) -> None:
+        for gpu in gpus:
+            self.gpus[gpu] = self.gpus.get(gpu, 1.0) * factor
+
+    def slow_links(self, links: Iterable[int], factor: float) -> None:
+        for link in links:
+            self.links[link] = self.links.get(link, 1.0) * factor
+
+
+def _slow(name: str, factor: float, cluster: Cluster, place: Place | None, slowed: _Slowed) -> None:
+    named = _NAMED.fullmatch(name.strip())
+    if named is None or not name.strip():
         raise DocumentError(
-            f"{fault.slow!r} names no GPU, node or NIC",
+            f"{name!r} names no GPU, node or NIC",
             place=place,
-            hint='write "gpu 17", "node 3", "node 3 gpu 5" or "node 3 nic 2"',
+            hint='write "gpu 17", "node 3", "node 3 gpu 5", "node 3 nic 2", "2 % of gpus" or "5 % of nodes"',
         )
     node = None if named["node"] is None else _below(int(named["node"]), cluster.num_nodes, "node", place)
-    if named["kind"] == "nic":
-        if node is None:
-            raise DocumentError("a NIC needs its node", place=place, hint=f'write "node 0 nic {named["index"]}"')
-        nic = _below(int(named["index"]), len(cluster.template(node).nics), f"NIC on node {node}", place)
-        for link in cluster.nic_links(node, nic):
-            links[link] = links.get(link, 1.0) * fault.by
+    if named["kind"] != "nic":
+        slowed.slow(_gpus(cluster, node, named["index"], place), factor)
         return
-    for gpu in _gpus(cluster, node, named["index"], place):
-        gpus[gpu] = gpus.get(gpu, 1.0) * fault.by
+    if node is None:
+        raise DocumentError("a NIC needs its node", place=place, hint=f'write "node 0 nic {named["index"]}"')
+    nic = _below(int(named["index"]), len(cluster.template(node).nics), f"NIC on node {node}", place)
+    slowed.slow_links(cluster.nic_links(node, nic), factor)
 
 
 def _gpus(cluster: Cluster, node: int | None, index: str | None, place: Place | None) -> list[int]:

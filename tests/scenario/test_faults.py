@@ -1,10 +1,13 @@
 """Faults of a scenario: what they name, what they do, and what is refused."""
 
+import statistics
+
 import pytest
 
 import simdml
 from simdml.errors import DocumentError
 from simdml.scenario.building import build
+from simdml.scenario.clusters import build_cluster
 from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import load_scenario
 
@@ -77,3 +80,58 @@ def test_jitter_comes_with_an_interval():
     found = simdml.run({**BASE, "gpus": 8, "faults": [{"jitter": "lognormal", "cv": 0.1}]})
     assert 0 < found.half_width_s <= 0.01 * found.step_time_s
     assert found.to_dict()["half_width_s"] == found.half_width_s
+
+
+def test_a_share_of_the_gpus_is_drawn_with_the_seed():
+    found, _ = conditions({"slow": "25 % of gpus", "by": 1.5})
+    assert list(found.slow_gpus.values()) == [1.5] * 4
+    again, _ = conditions({"slow": "25 % of gpus", "by": 1.5})
+    assert again.slow_gpus == found.slow_gpus
+    scenario = load_scenario({**BASE, "faults": [{"slow": "25 % of gpus", "by": 1.5}], "simulate": {"seed": 7}})
+    assert build_conditions(scenario, build(scenario).job.cluster).slow_gpus != found.slow_gpus
+    whole, _ = conditions({"slow": "50 % of nodes", "by": 1.5})
+    assert set(whole.slow_gpus) in (set(range(8)), set(range(8, 16)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "deviation"),
+    [
+        ({"by": "exponential", "mean": 1.2}, 0.2),
+        ({"by": "lognormal", "mean": 1.2, "cv": 0.5}, 0.1),
+    ],
+)
+def test_factors_are_as_distributed(fault, deviation):
+    big = BASE | {"cluster": {"name": "dgx_a100", "nodes": 1024}, "faults": [{"slow": "100 % of gpus", **fault}]}
+    scenario = load_scenario(big)
+    factors = list(build_conditions(scenario, build_cluster(scenario)).slow_gpus.values())
+    assert min(factors) > 1
+    assert statistics.mean(factors) == pytest.approx(1.2, abs=5 * deviation / 8192**0.5)
+    assert statistics.stdev(factors) == pytest.approx(deviation, rel=0.1)
+
+
+def test_a_synchronous_step_waits_for_the_slowest():
+    """With kernels alone on the path, the step is the mean one times the largest factor."""
+    fault = {"slow": "100 % of gpus", "by": "exponential", "mean": 1.3}
+    scenario = load_scenario({**BASE, "faults": [fault]})
+    worst = max(build_conditions(scenario, build_cluster(scenario)).slow_gpus.values())
+    plain, slow = simdml.run(BASE), simdml.run({**BASE, "faults": [fault]})
+    kernels = ("forward", "backward", "optimizer", "gradient copies")
+    computed = sum(plain.breakdown[name] for name in kernels)
+    assert sum(slow.breakdown[name] for name in kernels) == pytest.approx(computed * worst, rel=1e-6)
+    assert slow.step_time_s >= computed * worst
+    assert slow.step_time_s <= plain.step_time_s + computed * (worst - 1) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"slow": "2 % of gpus", "by": 1.5}, "are 0 of the 16 gpus"),
+        ({"slow": "200 % of nodes", "by": 1.5}, "are 4 of the 2 nodes"),
+        ({"slow": "gpu 1", "by": "lognormal", "mean": 1.5}, "needs cv"),
+        ({"slow": "gpu 1", "by": 1.5, "mean": 1.5}, "mean does not go with"),
+        ({"slow": "gpu 1", "by": "gamma"}, "by"),
+    ],
+)
+def test_shares_and_distributions_are_checked(fault, words):
+    with pytest.raises(DocumentError, match=words):
+        conditions(fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from simdml.documents.quantities import DocumentModel
 
@@ -16,9 +16,24 @@ class SlowSpec(DocumentModel):
     """GPUs or NICs that are slower than others of their kind."""
 
     slow: str
-    """What: "gpu 17", "node 3", "node 3 gpu 5" or "node 3 nic 2", counted from 0."""
-    by: Factor
-    """How many times longer its kernels, or what it sends and receives, take."""
+    """What: "gpu 17", "node 3", "node 3 gpu 5" or "node 3 nic 2", counted from 0; or "2 % of gpus", "5 % of nodes"."""
+    by: Factor | Literal["lognormal", "exponential"]
+    """How many times longer its kernels, or what it sends and receives, take; or how what is above 1 is distributed."""
+    mean: Factor | None = None
+    """With a distribution, the mean factor."""
+    cv: Annotated[float, Field(gt=0, le=10)] | None = None
+    """With lognormal, standard deviation over mean of what is above 1."""
+
+    @model_validator(mode="after")
+    def _distributed(self) -> SlowSpec:
+        needs = {"lognormal": ("mean", "cv"), "exponential": ("mean",)}.get(str(self.by), ())
+        missing = [key for key in needs if getattr(self, key) is None]
+        surplus = [key for key in ("mean", "cv") if key not in needs and getattr(self, key) is not None]
+        if missing:
+            raise ValueError(f"by: {self.by} needs {' and '.join(missing)}")
+        if surplus:
+            raise ValueError(f"{' and '.join(surplus)} does not go with by: {self.by}")
+        return self
 
 
 class JitterSpec(DocumentModel):
