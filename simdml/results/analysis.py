@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from simdml import __version__
 from simdml.costs.memory import MemoryEstimate
 from simdml.engine.simulator import Recording
@@ -35,7 +37,7 @@ def analyse(
     samples = job.samples_per_step
     flops = model.model_flops_per_sample * samples
     executed = _executed_flops(recording) * samples / job.global_batch
-    peak = job.cluster.device(0).peak_flops[job.training.precision]
+    peak = _mean_peak(job)
     per_gpu = flops / step_time / num_gpus
     tokens = samples / step_time * model.tokens_per_sample if model.tokens_per_sample > 1 else None
     return Result(
@@ -60,6 +62,15 @@ def analyse(
         input_plan=job.input,
         evaluation=evaluation,
     )
+
+
+def _mean_peak(job: Job) -> float:
+    """Return the peak FLOP/s of a GPU in the job's precision, the mean where they are of several kinds."""
+    kinds, first, counts = np.unique(
+        job.cluster.device_kinds(np.arange(job.mesh.num_ranks)), return_index=True, return_counts=True
+    )
+    peaks = [job.cluster.device(int(gpu)).peak_flops[job.training.precision] for gpu in first]
+    return peaks[0] if len(kinds) == 1 else float(np.average(peaks, weights=counts))
 
 
 def _executed_flops(recording: Recording) -> float:

@@ -28,12 +28,12 @@ class Result:
     """A predicted training step.
 
     Rates are for the whole job. ``model_flops_per_s_per_gpu`` counts forward and backward of matmuls, convolutions and
-    attention; ``hardware_flops_per_s_per_gpu`` adds recomputation; ``mfu`` is the former over the device's dense peak
-    in the training precision. ``half_width_s`` is that of the 95 % confidence interval of the step time where runs are
-    stochastic or asynchronous, infinite if too short to tell, else None. ``periodic`` says that further steps would
-    repeat those that were simulated exactly. ``input_plan`` is how batches come to a rank, where that is modelled. What
-    explains the step (breakdowns, critical path, links, servers) comes from the recording when it is first asked
-    for.
+    attention; ``hardware_flops_per_s_per_gpu`` adds recomputation; ``mfu`` is the former over the dense peak in the
+    training precision, the mean one of several kinds of device. ``half_width_s`` is that of the 95 % confidence
+    interval of the step time where runs are stochastic or asynchronous, infinite if too short to tell, else None.
+    ``periodic`` says that further steps would repeat those that were simulated exactly. ``input_plan`` is how batches
+    come to a rank, where that is modelled. What explains the step (breakdowns, critical path, links, servers) comes
+    from the recording when it is first asked for.
     """
 
     name: str

@@ -26,6 +26,7 @@ from simdml.scenario.notes import fit_notes, profile_notes
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY, Plans, build_plans, strategy_section
 from simdml.scenario.schema.training import OptimizerName, TrainingSpec
+from simdml.scenario.shares import microbatches_by_rank
 from simdml.scenario.spreads import spread_options
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.data_parallel.kinds import find_kind
@@ -101,6 +102,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
         data_parallel=with_clock(plans.data_parallel, priced),
         parameter_server=plans.parameter_server,
         input=None if fed is None else fed.plan,
+        microbatches=microbatches_by_rank(scenario, cluster, plans, training),
     )
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)

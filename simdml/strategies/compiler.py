@@ -9,6 +9,7 @@ from typing import Final
 
 from simdml.program.mesh import Mesh
 from simdml.program.program import Program
+from simdml.strategies.batch_shares import compile_shares
 from simdml.strategies.hybrid import compile_hybrid
 from simdml.strategies.input_pipeline import InputPlan, with_input
 from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Spread, Training
@@ -36,6 +37,7 @@ def compile_job(job: Job) -> Program:
         job.data_parallel,
         job.parameter_server,
         job.input,
+        job.microbatches,
         len(job.cluster.gpus_of(job.cluster.node_of(0))),
         compiling.shard_nodes(job),
         job,
@@ -55,6 +57,7 @@ class _Structure:
     data_parallel: ReplicaPlan | None
     parameter_server: ParameterServerPlan | None
     input: InputPlan | None
+    microbatches: tuple[int, ...]
     gpus_per_node: int
     shard_nodes: tuple[tuple[int, ...], ...]
     job: Job = field(compare=False)
@@ -63,5 +66,9 @@ class _Structure:
 @lru_cache(maxsize=PROGRAMS_KEPT)
 def _compiled(structure: _Structure) -> Program:
     job = structure.job
+    return compile_shares(job, _one) if job.microbatches else _one(job)
+
+
+def _one(job: Job) -> Program:
     program = compiling.compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)
     return program if job.input is None else with_input(program, job.input)

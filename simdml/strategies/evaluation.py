@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simdml.program.program import Program
+from simdml.strategies.batch_shares import compile_shares
 from simdml.strategies.hybrid import compile_hybrid
 from simdml.strategies.input_pipeline import with_input
 from simdml.strategies.job import Job
@@ -14,10 +15,15 @@ def compile_evaluation(job: Job) -> Program:
     """Return the program in which the replicas of ``job`` run forward over as many samples as they train in a step.
 
     Batches come as in training. What a rank lacks of the parameters it gathers as in training; workers of parameter
-    servers evaluate with the parameters they have.
+    servers evaluate with the parameters they have. Ranks do not wait for each other between passes.
 
     Raises:
         InfeasibleError: if the job's parts do not go together.
     """
-    program = compile_hybrid(replace(job, parameter_server=None), evaluates=True)
+    alone = replace(job, parameter_server=None)
+    return compile_shares(alone, _one) if job.microbatches else _one(alone)
+
+
+def _one(job: Job) -> Program:
+    program = compile_hybrid(job, evaluates=True)
     return program if job.input is None else with_input(program, job.input)

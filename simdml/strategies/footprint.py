@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simdml.calibration.profile import MemoryCoefficients
+from simdml.cluster.device import Device
 from simdml.costs.activations import Keeping
 from simdml.costs.memory import MemoryEstimate
 from simdml.errors import DoesNotFitError
+from simdml.strategies.batch_shares import jobs_by_share
 from simdml.strategies.data_parallel.kinds import make_replica, replica_roles
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import Pipeline
@@ -19,15 +25,34 @@ from simdml.workload.model import Block
 
 
 def footprint(job: Job, coefficients: MemoryCoefficients) -> list[MemoryEstimate]:
-    """Return the peak memory of each pipeline coordinate, or of a parameter-server worker."""
+    """Return the peak memory of each pipeline coordinate and size of micro-batch, or of a parameter-server worker.
+
+    Of GPUs of several kinds the one with the least memory counts.
+    """
+    return [
+        estimate
+        for each, ranks in jobs_by_share(job)
+        for estimate in _of_equal_batches(each, np.array(ranks, dtype=np.int64), coefficients)
+    ]
+
+
+def _of_equal_batches(job: Job, ranks: NDArray[np.int64], coefficients: MemoryCoefficients) -> Iterator[MemoryEstimate]:
     model = job.build(job.training.microbatch)
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
-    return [
-        _device(job, stages, pipeline, (device, role), coefficients)
-        for role in range(len(replica_roles(job)))
-        for device in range(pipeline.depth)
-    ]
+    alike = len(ranks) == job.mesh.num_ranks
+    for role in range(len(replica_roles(job))):
+        for device in range(pipeline.depth):
+            gpu = _least(job, ranks[ranks // job.mesh.strides.get("pp", 1) % job.mesh.size("pp") == device])
+            estimate = _device(job, stages, pipeline, (device, role), coefficients, gpu)
+            name = estimate.rank_class if alike else f"micro-batch of {job.training.microbatch}"
+            yield replace(estimate, rank_class=name)
+
+
+def _least(job: Job, ranks: NDArray[np.int64]) -> Device:
+    """Return the device of ``ranks`` that has the least memory."""
+    _, first = np.unique(job.cluster.device_kinds(ranks), return_index=True)
+    return min((job.cluster.device(int(ranks[each])) for each in first), key=lambda device: device.memory_bytes)
 
 
 def refuse_what_does_not_fit(estimates: Sequence[MemoryEstimate]) -> None:
@@ -57,8 +82,9 @@ def _device(
     pipeline: Pipeline,
     place: tuple[int, int],
     coefficients: MemoryCoefficients,
+    gpu: Device,
 ) -> MemoryEstimate:
-    """Return the peak of the rank at ``place``: its pipeline coordinate and its role."""
+    """Return the peak of the rank at ``place``, its pipeline coordinate and its role, on ``gpu``."""
     device, role = place
     mine = pipeline.stages_on(device)
     replica = make_replica(job, [stage_code(job, stages[stage]) for stage in mine], role).memory()
@@ -79,7 +105,6 @@ def _device(
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     overhead += coefficients.communicator_bytes if job.mesh.num_ranks > 1 else 0.0
     overhead += (coefficients.allocator_factor - 1) * sum(tensors.values())
-    gpu = job.cluster.device(device * job.mesh.strides.get("pp", 0))
     return MemoryEstimate(
         rank_class=replica_roles(job)[role] or (f"stage {device}" if pipeline.depth > 1 else "every rank"),
         **{name: float(nbytes) for name, nbytes in tensors.items()},

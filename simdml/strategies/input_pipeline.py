@@ -40,6 +40,10 @@ class InputPlan:
     prefetch: int
     copies_ahead: bool = False
 
+    def scaled(self, factor: float) -> InputPlan:
+        """Return the plan of batches ``factor`` times as large."""
+        return replace(self, stored_bytes=self.stored_bytes * factor, copied_bytes=self.copied_bytes * factor)
+
     def take(self) -> Iterator[Instruction]:
         """Yield what the compute stream does before it trains the next batch."""
         if self.copies_ahead:

@@ -166,7 +166,8 @@ class DataParallelPlan:
 class Job:
     """Everything a compiler needs. ``build`` makes the model for a micro-batch of so many samples.
 
-    Without ``input`` batches are on the devices when they are needed.
+    Without ``input`` batches are on the devices when they are needed. ``microbatches`` are the samples of a micro-batch
+    on each rank where they differ, ``training.microbatch`` then their mean.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Job:
     data_parallel: ReplicaPlan | None = None
     parameter_server: ParameterServerPlan | None = None
     input: InputPlan | None = None
+    microbatches: tuple[int, ...] = ()
 
     @property
     def num_replicas(self) -> int:
@@ -188,6 +190,8 @@ class Job:
     @property
     def global_batch(self) -> int:
         """Samples trained in one step by all replicas."""
+        if self.microbatches:
+            return sum(self.microbatches) * self.training.num_microbatches
         return self.training.samples_per_replica * self.num_replicas
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, DocumentModel
 
@@ -21,6 +21,8 @@ class TrainingSpec(DocumentModel):
     """Samples a step over the whole job."""
     microbatch: Count | None = None
     """Samples in one forward and backward pass; by default all samples of a GPU, without a pipeline."""
+    batch_share: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """What a GPU of each group of nodes trains, relative to the others: {a100: 1, h100: 2}; all the same by default."""
     sequence: Count | None = None
     """Tokens of a sample; the model's own length by default."""
     precision: PrecisionName = "fp32"
