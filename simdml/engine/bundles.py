@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 GRAINS_PER_BYTE: Final = 2.0**96
 SLACK: Final = 1e-9
-"""Demand may exceed a link's capacity by this much before it counts as contended: the rounding of sums."""
+"""Demand may exceed a link's capacity by this much before it counts as contended: the rounding of what is asked."""
+FULL: Final = 2**50
+"""What a link has, in the whole parts that demand is counted in: their sums are exact, in any order."""
+MOST: Final = FULL + int(FULL * SLACK)
 
 
 def transfer_s(payload_bytes: float, rate_bytes_per_s: float) -> float:
@@ -47,8 +50,8 @@ class Flow:
     cap: float
 
 
-Loads = list[tuple[int, float]]
-"""Links, and the bytes/s asked of each."""
+Loads = list[tuple[int, int]]
+"""Links, and the parts of each (of ``FULL``) that are asked for."""
 
 
 class Bundle:
@@ -56,7 +59,7 @@ class Bundle:
 
     ``solo`` is the rate of a transfer that has all links to itself; ``most_solo`` transfers of the bundle fit on its
     links at that rate. A transfer is either booked, with an end that is known as long as no link is contended, or has a
-    tag: the progress at which it will be through. ``count`` counts both.
+    tag: the progress at which it will be through. ``count`` counts both. ``listed`` says that its links know it.
     """
 
     __slots__ = (
@@ -68,6 +71,7 @@ class Bundle:
         "count",
         "last_loads",
         "links",
+        "listed",
         "loads",
         "most_solo",
         "no_loads",
@@ -89,6 +93,7 @@ class Bundle:
         self.cap = flow.cap
         self.appraise(capacities)
         self.count = 0
+        self.listed = False
         self.rate = 0.0
         self.pace = 0
         self.base_time = 0.0
@@ -104,13 +109,23 @@ class Bundle:
         whole = min((capacities[k] / w for k, w in zip(self.links, self.weights, strict=True)), default=inf)
         self.solo = solo = min(self.cap, whole)
         self.solo_pace = pace_of(solo) if solo < inf else 0
-        self.most_solo = int(whole * (1 + SLACK) / solo) if whole < inf else 1
-        rest = max(whole - self.most_solo * solo, 0.0) if whole < inf else 0.0
-        self.loads: Loads = [(link, weight * solo) for link, weight in zip(self.links, self.weights, strict=True)]
-        self.last_loads: Loads = [(link, weight * rest) for link, weight in zip(self.links, self.weights, strict=True)]
-        self.no_loads: Loads = [(link, 0.0) for link in self.links]
+        self.loads = self._loads(solo, capacities)
+        self.most_solo = min((MOST // load for _, load in self.loads if load), default=MOST)
+        full = self._loads(whole, capacities)
+        self.last_loads: Loads = [
+            (link, max(most - self.most_solo * load, 0))
+            for (link, load), (_, most) in zip(self.loads, full, strict=True)
+        ]
+        self.no_loads: Loads = [(link, 0) for link in self.links]
         self.rates: dict[int, float] = {}
         self.solo_times: dict[float, tuple[int, float]] = {}
+
+    def _loads(self, rate: float, capacities: Sequence[float]) -> Loads:
+        """Return the loads of a transfer at ``rate``."""
+        return [
+            (link, round(weight * rate / capacities[link] * FULL)) if rate < inf else (link, 0)
+            for link, weight in zip(self.links, self.weights, strict=True)
+        ]
 
     def added(self, count: int) -> Loads:
         """Return what the ``count``-th transfer adds to the loads of those before it, nobody else being there."""

@@ -15,11 +15,11 @@ from typing import Final, cast
 
 import simpy
 
-from simdml.engine.bundles import SLACK, Bundle, Flow, transfer_s
+from simdml.engine.bundles import MOST, Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
 from simdml.engine.environment import NORMAL, Priority, SimEnvironment
 from simdml.engine.fairness import max_min_rates
-from simdml.engine.transfers import Booking, Departure, Wakeup
+from simdml.engine.transfers import Booking, Callbacks, Departure, Wakeup
 
 CASES_KEPT: Final = 4096
 """Solutions that are remembered, by which bundles share links and how many transfers each has."""
@@ -38,8 +38,10 @@ class Network:
         self.started = 0
         self._bundles: dict[Flow, Bundle] = {}
         self._on_link: list[dict[Bundle, None]] = [{} for _ in self.capacities]
-        self._demand = [0.0] * len(self.capacities)
-        self._most = [capacity * (1 + SLACK) for capacity in self.capacities]
+        self._demand = [0] * len(self.capacities)
+        self._when_departing: Callbacks = [self._departed]
+        self._when_ending: Callbacks = [self._ended]
+        self._when_done: Callbacks = [self._woken]
         self._dirty: dict[Bundle, None] = {}
         self._cases: dict[tuple[tuple[int, int], ...], list[float]] = {}
 
@@ -57,12 +59,12 @@ class Network:
             free_s = transfer_s(payload_bytes, bundle.cap) if payload_bytes > 0 and bundle.cap < inf else 0.0
             bundle.carried += payload_bytes
             self.env.call_in(latency_s + free_s, done)
-        elif self._fits(bundle):
-            self._book(bundle, payload_bytes, latency_s, done)
+        elif self._booked(bundle, payload_bytes, latency_s, done):
+            return
         elif latency_s > 0:
             self._put_off(bundle, payload_bytes, latency_s, done)
         else:
-            self.depart(bundle, payload_bytes, done)
+            self._depart(bundle, payload_bytes, done)
 
     def transfer(self, flow: Flow, payload_bytes: float, latency_s: float = 0.0) -> simpy.Event:
         """Return a SimPy event that succeeds when the payload is through, for use in processes."""
@@ -74,17 +76,16 @@ class Network:
         """Change a link's capacity from now on."""
         self.capacities[link] = bytes_per_s
         self._cases.clear()
-        self._most[link] = bytes_per_s * (1 + SLACK)
         changed = [bundle for bundle in self._bundles.values() if link in bundle.links]
         touched = dict.fromkeys(link for bundle in changed for link in bundle.links)
-        users = dict.fromkeys(user for each in touched for user in self._on_link[each])
+        users = dict.fromkeys(user for each in touched for user in self._users(each))
         for user in users:
             self._recall(user)
             self._share_from_now(user)
         for bundle in changed:
             bundle.appraise(self.capacities)
         for each in touched:
-            self._demand[each] = 0.0
+            self._demand[each] = 0
         for user in users:
             for count in range(1, user.count + 1):
                 for each, load in user.added(count):
@@ -104,50 +105,63 @@ class Network:
         """Return the bundles with transfers under way or booked."""
         return [bundle for bundle in self._bundles.values() if bundle.count]
 
-    def depart(self, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
+    def _departed(self, departure: Departure) -> None:
+        self._depart(departure.bundle, departure.payload_bytes, departure.done)
+
+    def _depart(self, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
         """Begin to move a payload now."""
-        if not self._fits(bundle):
+        if not self._booked(bundle, payload_bytes, 0.0, done):
             self._make_room(bundle)
-        if self._fits(bundle):
-            self._book(bundle, payload_bytes, 0.0, done)
-        else:
-            self._share(bundle, payload_bytes, done)
+            if not self._booked(bundle, payload_bytes, 0.0, done):
+                self._share(bundle, payload_bytes, done)
 
-    def end(self, booking: Booking) -> None:
-        """A booked transfer is through; it was in nobody's way."""
-        booking.pending = False
-        bundle = booking.bundle
-        del bundle.booked[booking]
-        bundle.carried += booking.payload_bytes
-        self._clear(bundle, 1)
-        booking.done()
-
-    def _fits(self, bundle: Bundle) -> bool:
-        """Whether another transfer of ``bundle`` finds room at the rate it would have alone."""
-        if bundle.count >= bundle.most_solo:
+    def _booked(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> bool:
+        """Book a transfer if it finds room at the rate it would have alone, else return False."""
+        count, loads, demand = bundle.count, bundle.loads, self._demand
+        if count >= bundle.most_solo:
             return False
-        demand, most = self._demand, self._most
-        for link, load in bundle.loads:  # noqa: SIM110 - a generator takes twice as long, and every transfer comes here
-            if demand[link] + load > most[link]:
+        for link, load in loads:
+            if demand[link] + load > MOST:
                 return False
+        for link, load in loads:
+            demand[link] += load
+        bundle.count = count + 1
+        if not bundle.listed:
+            self._list(bundle)
+        env = self.env
+        booking = Booking(self._when_ending, bundle, payload_bytes, env.now + latency_s, done)
+        bundle.booked[booking] = None
+        _, solo_s = bundle.solo_times.get(payload_bytes) or bundle.time_alone(payload_bytes)
+        env.schedule(cast(simpy.Event, booking), NORMAL, latency_s + solo_s)
         return True
 
-    def _book(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
-        booking = Booking(self, bundle, payload_bytes, self.env.now + latency_s, done)
-        bundle.booked[booking] = None
-        self._enter(bundle)
-        self.env.schedule(cast(simpy.Event, booking), NORMAL, latency_s + bundle.time_alone(payload_bytes)[1])
+    def _ended(self, booking: Booking) -> None:
+        """A booked transfer is through, unless it was given up; it was in nobody's way."""
+        if booking.pending:
+            bundle = booking.bundle
+            self._give_up(booking)
+            bundle.carried += booking.payload_bytes
+            booking.done()
+
+    def _give_up(self, booking: Booking) -> None:
+        """Take a booked transfer off its links."""
+        booking.pending = False
+        bundle, demand = booking.bundle, self._demand
+        del bundle.booked[booking]
+        bundle.count -= 1
+        for link, load in bundle.loads:
+            demand[link] -= load
 
     def _put_off(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
-        departure = Departure(self, bundle, payload_bytes, done)
+        departure = Departure(self._when_departing, bundle, payload_bytes, done)
         self.env.schedule(cast(simpy.Event, departure), NORMAL, latency_s)
 
     def _make_room(self, bundle: Bundle) -> None:
         """Give up bookings that have not begun where they keep another transfer of ``bundle`` from beginning."""
         users = {bundle: None}
         for link, load in bundle.loads:
-            if self._demand[link] <= self._most[link] < self._demand[link] + load:
-                users.update(self._on_link[link])
+            if self._demand[link] <= MOST < self._demand[link] + load:
+                users.update(dict.fromkeys(self._users(link)))
         for user in users:
             self._recall(user)
 
@@ -155,9 +169,7 @@ class Network:
         """Make departures of the bookings that have not begun."""
         now = self.env.now
         for booking in [booking for booking in bundle.booked if booking.begins > now]:
-            booking.pending = False
-            del bundle.booked[booking]
-            self._clear(bundle, 1)
+            self._give_up(booking)
             self._put_off(bundle, booking.payload_bytes, booking.begins - now, booking.done)
 
     def _share_from_now(self, bundle: Bundle) -> None:
@@ -178,7 +190,7 @@ class Network:
         for link in bundle.links:
             if self._contended(link):
                 contended = True
-                for user in self._on_link[link]:
+                for user in self._users(link):
                     if user.booked:
                         self._share_from_now(user)
         if contended:
@@ -189,30 +201,36 @@ class Network:
 
     def _enter(self, bundle: Bundle) -> None:
         """Count another transfer of ``bundle`` on its links."""
-        if not bundle.count:
-            for link in bundle.links:
-                self._on_link[link][bundle] = None
+        if not bundle.listed:
+            self._list(bundle)
         bundle.count += 1
-        demand = self._demand
         for link, load in bundle.added(bundle.count):
-            demand[link] += load
+            self._demand[link] += load
 
-    def _clear(self, bundle: Bundle, ended: int) -> None:
-        """Take ``ended`` transfers off their links."""
-        demand = self._demand
-        for _ in range(ended):
-            for link, load in bundle.added(bundle.count):
-                demand[link] -= load
-            bundle.count -= 1
-        if not bundle.count:
-            for link in bundle.links:
-                users = self._on_link[link]
-                del users[bundle]
-                if not users:
-                    demand[link] = 0.0
+    def _clear(self, bundle: Bundle) -> None:
+        """Take a transfer of ``bundle`` off its links."""
+        for link, load in bundle.added(bundle.count):
+            self._demand[link] -= load
+        bundle.count -= 1
+
+    def _list(self, bundle: Bundle) -> None:
+        """Add a bundle to those of its links; it stays until somebody looks for users and finds it idle."""
+        bundle.listed = True
+        for link in bundle.links:
+            self._on_link[link][bundle] = None
+
+    def _users(self, link: int) -> list[Bundle]:
+        """Return the bundles that have transfers on ``link``."""
+        listed = self._on_link[link]
+        users = [bundle for bundle in listed if bundle.count]
+        if 2 * len(users) < len(listed):
+            for bundle in listed:
+                bundle.listed = bundle.count > 0
+            self._on_link[link] = dict.fromkeys(users)
+        return users
 
     def _contended(self, link: int) -> bool:
-        return self._demand[link] > self._most[link]
+        return self._demand[link] > MOST
 
     def _mark(self, bundles: Iterable[Bundle]) -> None:
         pending = bool(self._dirty)
@@ -235,7 +253,7 @@ class Network:
             for link in frontier.pop().links:
                 if link not in seen and self._contended(link):
                     seen.add(link)
-                    for other in self._on_link[link]:
+                    for other in self._users(link):
                         if other not in found:
                             found[other] = None
                             frontier.append(other)
@@ -280,13 +298,15 @@ class Network:
     def _wake_when_done(self, bundles: list[Bundle]) -> None:
         now = self.env.now
         earliest = max(min(bundle.finish_time() for bundle in bundles), now)
-        wakeup = Wakeup(self, bundles)
+        wakeup = Wakeup(self._when_done, bundles)
         for bundle in bundles:
             bundle.wakeup = wakeup
         self.env.schedule(cast(simpy.Event, wakeup), NORMAL, earliest - now)
 
-    def complete(self, wakeup: Wakeup) -> None:
+    def _woken(self, wakeup: Wakeup) -> None:
         """End the transfers of the bundles of ``wakeup`` that are through."""
+        if not wakeup.pending:
+            return
         wakeup.pending = False
         now = self.env.now
         finished: list[Callable[[], None]] = []
@@ -303,10 +323,11 @@ class Network:
         unaffected = [bundle for bundle in remaining if bundle not in affected] if affected else remaining
         if unaffected:
             self._wake_when_done(unaffected)
-        for bundle in affected:
-            if bundle.wakeup is wakeup:
-                bundle.wakeup = None
-        self._mark(bundle for bundle in affected if bundle.tags)
+        if affected:
+            for bundle in affected:
+                if bundle.wakeup is wakeup:
+                    bundle.wakeup = None
+            self._mark(bundle for bundle in affected if bundle.tags)
         for done in finished:
             done()
 
@@ -316,8 +337,9 @@ class Network:
         for link in bundle.links:
             if self._contended(link):
                 contended = True
-                affected.update(self._on_link[link])
-        self._clear(bundle, ended)
+                affected.update(dict.fromkeys(self._users(link)))
+        for _ in range(ended):
+            self._clear(bundle)
         return contended
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
+
+import simpy
 
 from simdml.engine.clock import quantize
 from simdml.engine.consistency import DROPPED, SUMMED, Chief, Effect, KeyState, Release, Request, Rule, rule_of
-from simdml.engine.environment import SimEnvironment
+from simdml.engine.environment import NORMAL, SimEnvironment
 from simdml.engine.track import Blame, Entry, Track, blame_on
 from simdml.program.servers import Bulk, ServerShard
 
@@ -68,16 +69,23 @@ class Activity:
     served_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
 
-class _Push(NamedTuple):
-    """A push in service: when it came and was begun, what caused that, and what it does."""
+class Service:
+    """A push that is worked off, its own event when that is done: when it came and was begun, and what it does."""
 
-    key: str
-    worker: int
-    number: int
-    arrived: float
-    start: float
-    blame: Blame | None
-    effect: Effect
+    __slots__ = ("arrived", "blame", "callbacks", "effect", "number", "start", "state", "worker")
+    _ok = True
+
+    def __init__(
+        self, callbacks: list[Callable[[Any], None]], state: KeyState, worker: int, number: int, effect: Effect
+    ) -> None:
+        self.callbacks: list[Callable[[Any], None]] | None = callbacks
+        self.state = state
+        self.worker = worker
+        self.number = number
+        self.effect = effect
+        self.arrived = 0.0
+        self.start = 0.0
+        self.blame: Blame | None = None
 
 
 class Shard(Track):
@@ -109,85 +117,93 @@ class Shard(Track):
         self.keys: dict[str, KeyState] = {}
         self.activity = Activity()
         self.peers: list[Shard] = [self]
+        self._when_served: list[Callable[[Any], None]] = [self._served]
 
-    def hold(self, key: str, nbytes: float) -> None:
-        """Make a place for ``key`` if there is none."""
+    def hold(self, key: str, nbytes: float) -> KeyState:
+        """Return the place of ``key``, made if there is none."""
         if key not in self.keys:
             thread = self.load_bytes.index(min(self.load_bytes))
             self.load_bytes[thread] += nbytes
             self.keys[key] = KeyState(thread if self.key_lock else None)
+        return self.keys[key]
 
     def restart_activity(self) -> None:
         """Forget what was done so far, at the end of a warm-up."""
         self.activity = Activity(self.env.now)
 
-    def arrived(self, key: str, worker: int, number: int, cost: PushCost, blame: Blame) -> None:
+    def arrived(self, state: KeyState, worker: int, number: int, cost: PushCost, blame: Blame) -> None:
         """Push ``number`` of ``worker`` has arrived: put it in the queue of its thread, or of the one free first."""
-        self._queue(key, worker, number, self.rule.arrive(self.keys[key], worker, number), cost, blame)
+        effect = self.rule.arrive(state, worker, number)
+        self._queue(Service(self._when_served, state, worker, number, effect), cost, blame)
 
-    def add(self, key: str, worker: int, cost: PushCost, blame: Blame) -> None:
+    def add(self, state: KeyState, worker: int, cost: PushCost, blame: Blame) -> None:
         """A part of a push has arrived: sum it; it completes nothing."""
-        self._queue(key, worker, PART, SUMMED, cost, blame)
+        self._queue(Service(self._when_served, state, worker, PART, SUMMED), cost, blame)
 
-    def _queue(self, key: str, worker: int, number: int, effect: Effect, cost: PushCost, blame: Blame) -> None:
-        state, now = self.keys[key], self.env.now
-        thread = state.thread if state.thread is not None else self.free_at.index(min(self.free_at))
-        start = max(now, self.free_at[thread])
-        end = self.free_at[thread] = start + cost.total(effect)
-        push = _Push(key, worker, number, now, start, blame if start == now else None, effect)
-        self.env.call_in(end - now, partial(self._done, push))
-
-    def request(self, key: str, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
-        """Call ``answer`` when ``worker``, which has sent ``wanted`` pushes of the key, may have it."""
-        state = self.keys[key]
-        request = Request(wanted, worker, self.env.now, answer)
-        if self.rule.readable(state, worker, wanted):
-            self._answer(state, request, None)
+    def _queue(self, service: Service, cost: PushCost, blame: Blame) -> None:
+        thread, now, free_at = service.state.thread, self.env.now, self.free_at
+        if thread is None:
+            thread = free_at.index(min(free_at))
+        service.arrived = service.start = now
+        if free_at[thread] <= now:
+            service.blame = blame
         else:
-            state.waiting[worker] = request
+            service.start = free_at[thread]
+        end = free_at[thread] = service.start + cost.total(service.effect)
+        self.env.schedule(cast(simpy.Event, service), NORMAL, end - now)
 
-    def _answer(self, state: KeyState, request: Request, blame: Blame | None) -> None:
-        seen = state.seen.setdefault(request.worker, [])
+    def request(self, state: KeyState, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
+        """Call ``answer`` when ``worker``, which has sent ``wanted`` pushes of the key, may have it."""
+        if self.rule.readable(state, worker, wanted):
+            self._answer(state, worker, answer, None)
+        else:
+            state.waiting[worker] = Request(wanted, worker, self.env.now, answer)
+
+    def _answer(
+        self, state: KeyState, worker: int, answer: Callable[[Blame | None], None], blame: Blame | None
+    ) -> None:
+        seen = state.seen.setdefault(worker, [])
         if self.delay or not seen:
             seen.append(state.version)
         else:
             seen[0] = state.version
-        self.activity.pulls[request.worker] += 1
-        request.answer(blame)
+        self.activity.pulls[worker] += 1
+        answer(blame)
 
-    def _done(self, push: _Push) -> None:
-        state = self.keys[push.key]
-        now = self.env.now
-        blame = push.blame if push.start == push.arrived or len(self.free_at) == 1 else self._ended_at(push.start)
-        self.entries.append(Entry(0, push.arrived, push.start, now, blame))
+    def _served(self, service: Service) -> None:
+        state, start = service.state, service.start
+        blame = service.blame
+        if start != service.arrived and len(self.free_at) > 1:
+            blame = self._ended_at(start)
+        self.entries.append(tuple.__new__(Entry, (0, service.arrived, start, self.env.now, blame)))
         if len(self.entries) > 2 * ENTRIES_KEPT:
             self.forget(ENTRIES_KEPT)
-        self._note(state, push)
-        if push.number == PART:
+        self._note(service)
+        if service.number == PART:
             return
-        release = self.rule.done(state, push.worker, push.effect)
+        release = self.rule.done(state, service.worker, service.effect)
         if release is Release.EVERYBODY:
             for shard in self.peers:
                 for each in shard.keys.values():
-                    shard._release(each, list(each.waiting.values()), push, blame_on(self))
+                    shard._release(each, list(each.waiting.values()), service, blame_on(self))
         elif state.waiting and release is not Release.NOBODY:
-            own = state.waiting.get(push.worker)
+            own = state.waiting.get(service.worker)
             if release is Release.THE_KEY:
-                self._release(state, list(state.waiting.values()), push, blame_on(self))
+                self._release(state, list(state.waiting.values()), service, blame_on(self))
             elif own is not None:
-                self._release(state, [own], push, blame_on(self))
+                self._release(state, [own], service, blame_on(self))
 
-    def _release(self, state: KeyState, requests: list[Request], push: _Push, cause: Blame) -> None:
-        """Answer those of the pulls that ``push`` released, in the order they asked."""
-        activity, now = self.activity, self.env.now
+    def _release(self, state: KeyState, requests: list[Request], service: Service, cause: Blame) -> None:
+        """Answer those of the pulls that ``service`` released, in the order they asked."""
+        activity, now, arrived = self.activity, self.env.now, service.arrived
         ready = [each for each in requests if self.rule.readable(state, each.worker, each.wanted)]
         for request in ready:
             del state.waiting[request.worker]
         for request in ready:
-            waited_until = max(request.asked, push.arrived)
-            activity.held[request.worker, push.worker] += waited_until - request.asked
+            waited_until = max(request.asked, arrived)
+            activity.held[request.worker, service.worker] += waited_until - request.asked
             activity.served_s[request.worker] += now - waited_until
-            self._answer(state, request, cause)
+            self._answer(state, request.worker, request.answer, cause)
 
     def _ended_at(self, time: float) -> Blame | None:
         """Return the blame for the work that was over at ``time``, for which a push waited."""
@@ -196,25 +212,20 @@ class Shard(Track):
                 return Blame(self, self.first + index + 1)
         return None
 
-    def _note(self, state: KeyState, push: _Push) -> None:
-        activity = self.activity
+    def _note(self, service: Service) -> None:
+        activity, effect, state = self.activity, service.effect, service.state
         activity.pushes += 1
-        activity.busy_s += self.env.now - push.start
-        activity.queued_s += push.start - push.arrived
-        activity.updates += push.effect.completes
-        if push.effect is DROPPED:
+        activity.busy_s += self.env.now - service.start
+        activity.queued_s += service.start - service.arrived
+        activity.updates += effect.completes
+        if effect is DROPPED:
             activity.dropped += 1
             return
-        made_from = self._made_from(state, push)
-        if made_from is not None:
+        seen, number = state.seen.get(service.worker), service.number
+        # The first gradients are made from the parameters that everybody began with.
+        if seen and number > self.delay and number != PART:
+            made_from = seen[number - 1 - self.delay if self.delay else 0]
             activity.staleness[state.version - made_from] += 1
-
-    def _made_from(self, state: KeyState, push: _Push) -> int | None:
-        """Return the version the gradient was made from, None for the parameters everybody began with."""
-        seen = state.seen.get(push.worker)
-        if not seen or push.number <= self.delay or push.number == PART:
-            return None
-        return seen[push.number - 1 - self.delay if self.delay else 0]
 
 
 def make_shards(env: SimEnvironment, programs: Sequence[ServerShard], chief: Chief) -> list[Shard]:

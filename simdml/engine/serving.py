@@ -30,32 +30,30 @@ class Serving:
     def push(self, instruction: program.Push, bundle: Bundle, latency_s: float) -> Push:
         """Return a push; each of several equal shards sums its part."""
         shard, server = self.execution.shards[instruction.server], self.execution.program.servers[instruction.server]
-        shard.hold(instruction.key, instruction.payload_bytes)
         work, message_s = server.work, self.cost.per_message_s
         per_byte = instruction.payload_bytes / len(server.nodes) / self.cost.bytes_per_s
         update_s = work.update * per_byte + work.commands * (message_s + 2 * latency_s)
         return Push(
             self.execution.network,
             shard,
-            instruction.key,
+            shard.hold(instruction.key, instruction.payload_bytes),
             bundle,
             instruction.payload_bytes,
-            latency=latency_s,
-            cost=PushCost.of(message_s, work.copy * per_byte, work.sum * per_byte, update_s),
+            latency_s,
+            PushCost.of(message_s, work.copy * per_byte, work.sum * per_byte, update_s),
         )
 
     def pull(self, instruction: program.Pull, bundle: Bundle, latency_s: float) -> Pull:
         """Return a pull."""
         shard = self.execution.shards[instruction.server]
-        shard.hold(instruction.key, instruction.payload_bytes)
         return Pull(
             self.execution.network,
             shard,
-            instruction.key,
+            shard.hold(instruction.key, instruction.payload_bytes),
             bundle,
             instruction.payload_bytes,
-            latency=latency_s,
-            behind=instruction.behind,
+            latency_s,
+            instruction.behind,
         )
 
     def portions(

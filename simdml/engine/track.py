@@ -17,9 +17,9 @@ class Blame(NamedTuple):
     position: int
 
 
-def blame_on(track: Track) -> Blame:
-    """Return the blame of everything ``track`` has done so far; faster than the constructor."""
-    return tuple.__new__(Blame, (track, track.first + len(track.entries)))
+def blame_on(track: Track, ahead: int = 0) -> Blame:
+    """Return the blame of everything ``track`` has done so far, and of so many ahead; faster than the constructor."""
+    return tuple.__new__(Blame, (track, track.first + len(track.entries) + ahead))
 
 
 class Entry(NamedTuple):

@@ -1,38 +1,29 @@
-"""What the network puts on SimPy's heap: transfers that will depart or end, and wake-ups of those that share links."""
+"""What the network puts on SimPy's heap: transfers that will depart or end, and wake-ups of those that share links.
+
+Each is its own event, and has what SimPy calls when its time comes as ``callbacks``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from simdml.engine.bundles import Bundle
 
-
-class Carrier(Protocol):
-    """A network, as its events see it."""
-
-    def depart(self, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
-        """Begin to move a payload."""
-
-    def end(self, booking: Booking) -> None:
-        """A booked transfer is through."""
-
-    def complete(self, wakeup: Wakeup) -> None:
-        """Some transfers of the bundles of ``wakeup`` may be through."""
+Callbacks = list[Callable[[Any], None]]
 
 
 class Departure:
     """A transfer whose latency is running; how it will go is seen when it begins."""
 
-    __slots__ = ("bundle", "callbacks", "done", "network", "payload_bytes")
+    __slots__ = ("bundle", "callbacks", "done", "payload_bytes")
     _ok = True
 
-    def __init__(self, network: Carrier, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
-        self.network = network
+    def __init__(self, callbacks: Callbacks, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
+        self.callbacks: Callbacks | None = callbacks
         self.bundle = bundle
         self.payload_bytes = payload_bytes
         self.done = done
-        self.callbacks: list[Callable[[Any], None]] | None = _DEPART
 
 
 class Booking:
@@ -41,48 +32,27 @@ class Booking:
     Its load counts from the moment it is booked. Once it is not ``pending``, it is over or goes on in another way.
     """
 
-    __slots__ = ("begins", "bundle", "callbacks", "done", "network", "payload_bytes", "pending")
+    __slots__ = ("begins", "bundle", "callbacks", "done", "payload_bytes", "pending")
     _ok = True
 
     def __init__(
-        self, network: Carrier, bundle: Bundle, payload_bytes: float, begins: float, done: Callable[[], None]
+        self, callbacks: Callbacks, bundle: Bundle, payload_bytes: float, begins: float, done: Callable[[], None]
     ) -> None:
-        self.network = network
+        self.callbacks: Callbacks | None = callbacks
         self.bundle = bundle
         self.payload_bytes = payload_bytes
         self.begins = begins
         self.done = done
         self.pending = True
-        self.callbacks: list[Callable[[Any], None]] | None = _END
 
 
 class Wakeup:
     """The one pending completion event of bundles; it may be cancelled."""
 
-    __slots__ = ("bundles", "callbacks", "network", "pending")
+    __slots__ = ("bundles", "callbacks", "pending")
     _ok = True
 
-    def __init__(self, network: Carrier, bundles: list[Bundle]) -> None:
-        self.network = network
+    def __init__(self, callbacks: Callbacks, bundles: list[Bundle]) -> None:
+        self.callbacks: Callbacks | None = callbacks
         self.bundles = bundles
         self.pending = True
-        self.callbacks: list[Callable[[Any], None]] | None = _COMPLETE
-
-
-def _depart(departure: Departure) -> None:
-    departure.network.depart(departure.bundle, departure.payload_bytes, departure.done)
-
-
-def _end(booking: Booking) -> None:
-    if booking.pending:
-        booking.network.end(booking)
-
-
-def _complete(wakeup: Wakeup) -> None:
-    if wakeup.pending:
-        wakeup.network.complete(wakeup)
-
-
-_DEPART: list[Callable[[Any], None]] = [_depart]
-_END: list[Callable[[Any], None]] = [_end]
-_COMPLETE: list[Callable[[Any], None]] = [_complete]
