@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("listing", "List models, GPUs, clusters, profiles, schedules, strategies, scenarios."),
     "topology": ("topology", "Print a cluster as a table, or draw it."),
     "calibrate": ("calibrate", "Fit, show and compare profiles and communication fits."),
-    "validate": ("validate", "Run real jobs on this machine and compare them with predictions."),
+    "validate": ("validate", "Compare predictions with measured runs: tables of them, or real jobs on this machine."),
     "testbed": ("testbed", "A cluster of network namespaces on this machine, for your own programs."),
     "explain": ("explain", "Define a term: formula, unit, source."),
     "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),

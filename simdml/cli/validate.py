@@ -1,4 +1,4 @@
-"""``simdml validate``: predictions against runs on this machine."""
+"""``simdml validate``: predictions against runs on this machine, or against tables of measured runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simdml.cli.console import show, table
+from simdml.cli.validate_runs import runs
 from simdml.cli.writing import PicturePath, json_text, write_whole
 from simdml.errors import InfeasibleError, UsageError
 from simdml.units import parse_bandwidth
@@ -19,9 +20,24 @@ DEFAULT_HOSTS, DEFAULT_RATE = 4, "400 Mbps"
 _TC_UNITS = {"kbit": "kbps", "mbit": "Mbps", "gbit": "Gbps"}
 
 
-@click.group("validate")
+class _Validations(click.Group):
+    """What is no command is a table of runs: ``simdml validate TABLE`` is ``simdml validate runs TABLE``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Turn to ``runs`` unless another command is named."""
+        if args and args[0] not in self.commands:
+            return runs.name, runs, args
+        return super().resolve_command(ctx, args)
+
+
+@click.group("validate", cls=_Validations)
 def command() -> None:
-    """Compare predictions with measured runs."""
+    """Compare predictions with measured runs: live, cpu, or the tables that are given."""
+
+
+command.add_command(runs)
 
 
 @command.command("live")

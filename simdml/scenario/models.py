@@ -84,7 +84,10 @@ def _resized(spec: ModelSpec, image_size: int | None) -> ModelSpec:
 def _from_config(scenario: Scenario, section: ModelSection) -> TransformerSpec:
     assert section.config is not None
     with located(scenario.document, MODEL, "config"):
-        config = read_huggingface(relative(scenario, section.config, MODEL, "config"))
+        source = section.config
+        config = read_huggingface(relative(scenario, source, MODEL, "config") if isinstance(source, str) else source)
+        if not isinstance(source, str) and section.name:
+            config = replace(config, name=section.name)
     sequence = sequence_length(scenario)
     if sequence is None:
         raise InfeasibleError(

@@ -31,9 +31,13 @@ def simulate(scenario: Scenario) -> Result:
     return simulate_built(build(scenario))
 
 
-def simulate_built(built: Built) -> Result:
-    """Return the prediction of a job that is built; raises as :func:`simulate`."""
-    scenario, memory, program = built.scenario, built.fitting_memory(), built.program()
+def simulate_built(built: Built, *, must_fit: bool = True) -> Result:
+    """Return the prediction of a job that is built; raises as :func:`simulate`.
+
+    Without ``must_fit`` a job is simulated whatever memory it needs.
+    """
+    scenario, memory = built.scenario, built.fitting_memory() if must_fit else built.memory()
+    program = built.program()
     with located(scenario.document, STRATEGY):
         recording = _simulated(built, program)
         evaluation = _evaluation(built)

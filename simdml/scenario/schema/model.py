@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,8 +19,8 @@ class ModelSpec(DocumentModel):
 
     name: ModelName | None = None
     """A model of the catalog (simdml list models), or what to call the model of config or layers."""
-    config: str | None = None
-    """A Hugging Face config.json, relative to the scenario."""
+    config: str | dict[str, Any] | None = None
+    """A Hugging Face config.json, relative to the scenario, or what would be in one."""
     layers: list[LayerSpec] | None = Field(default=None, min_length=1)
     """Layers in forward order."""
     sequence: Count | None = None

@@ -1,0 +1,139 @@
+"""``simdml validate TABLE...``: published or own measured runs, replayed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+
+from simdml.cli.console import show, table
+from simdml.cli.writing import PicturePath, json_text, write_text, write_whole
+from simdml.errors import UsageError, did_you_mean, quoted
+
+if TYPE_CHECKING:
+    from simdml.validation.runs.replay import Replayed
+    from simdml.validation.runs.study import RunsValidation
+
+LINE_EVERY_S = 10.0
+WORST_SHOWN = 10
+ROWS_FILE, JSON_FILE = "rows.csv", "validation.json"
+
+
+@click.command("runs")
+@click.argument("tables", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--explain", metavar="ROW", help="Show what the prediction of this row is made of, and its neighbours.")
+@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write rows to DIR, and go on there.")
+@click.option("--export-scenarios", type=click.Path(path_type=Path), metavar="DIR", help="Write a scenario a row.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured, and errors.")
+def runs(
+    tables: tuple[Path, ...],
+    *,
+    explain: str | None,
+    jobs: int | None,
+    out: Path | None,
+    export_scenarios: Path | None,
+    as_json: bool,
+    draw: Path | None,
+) -> None:
+    """Predict every run of the CSV files TABLES and say how wrong the predictions are.
+
+    Two families of columns are read, of language models and of classic runs. Rows that cannot be simulated are listed
+    with the reason. With --out, a validation that was stopped goes on where it was.
+    """
+    from simdml.validation.runs.study import validate_runs
+
+    if export_scenarios is not None:
+        _export(tables, export_scenarios)
+    validation = validate_runs(tables, processes=jobs, folder=out, progress=_progress())
+    if explain is not None:
+        _explain(validation, explain)
+    elif as_json:
+        from simdml.validation.runs.table import to_dict
+
+        click.echo(json_text(to_dict(validation)), nl=False)
+    else:
+        _show(validation)
+    if out is not None:
+        _write(validation, out)
+    if draw is not None:
+        from simdml.validation.runs.figures import save_runs_figure
+
+        write_whole(draw, lambda part: save_runs_figure(validation, part))
+        click.echo(f"drew {draw}", err=True)
+
+
+def _show(validation: RunsValidation) -> None:
+    from simdml.validation.runs.table import ROW_COLUMNS, SCORE_COLUMNS, row_cells, score_cells, summary
+
+    shown = [
+        table((grouping, *SCORE_COLUMNS), map(score_cells, scores), title=f"errors of step time by {grouping}")
+        for grouping, scores in validation.scores.items()
+        if scores
+    ]
+    worst = validation.worst(WORST_SHOWN)
+    if worst:
+        shown.append(table(ROW_COLUMNS, map(row_cells, worst), title="worst rows"))
+    show(*shown, *summary(validation))
+
+
+def _explain(validation: RunsValidation, name: str) -> None:
+    from simdml.validation.runs.table import ROW_COLUMNS, explanation, row_cells
+
+    found = _find(validation, name)
+    near = validation.neighbours(found.row)
+    shown = [table(("", ""), explanation(found), title=found.row.name)]
+    if near:
+        shown.append(table(ROW_COLUMNS, map(row_cells, near), title="runs next to it"))
+    show(*shown)
+
+
+def _find(validation: RunsValidation, name: str) -> Replayed:
+    for each in validation.rows:
+        if each.row.name == name:
+            return each
+    names = [each.row.name for each in validation.rows]
+    raise UsageError(f"no row {quoted(name)} in the tables", hint=did_you_mean(name, names) or f"such as {names[0]}")
+
+
+def _write(validation: RunsValidation, out: Path) -> None:
+    from simdml.validation.runs.table import csv_text, to_dict
+
+    write_text(out / ROWS_FILE, csv_text(validation))
+    write_text(out / JSON_FILE, json_text(to_dict(validation)))
+    click.echo(f"wrote {ROWS_FILE}, {JSON_FILE} to {out}", err=True)
+
+
+def _export(tables: tuple[Path, ...], folder: Path) -> None:
+    from simdml.validation.runs.reading import Unusable, read_table
+    from simdml.validation.runs.replay import scenario_of
+
+    written = 0
+    for row in (row for path in tables for row in read_table(path).rows):
+        try:
+            scenario = scenario_of(row)
+        except Unusable:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in row.name)
+        write_text(folder / f"{name}.yaml", yaml.safe_dump(scenario, sort_keys=False, width=120))
+        written += 1
+    click.echo(f"wrote {written} scenarios to {folder}", err=True)
+
+
+def _progress() -> Callable[[int, int], None]:
+    began = said = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= LINE_EVERY_S and done < total:
+            said = now
+            click.echo(f"{done:,} of {total:,} rows, {(now - began) / done * (total - done):,.0f} s left", err=True)
+
+    return report

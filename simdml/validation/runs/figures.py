@@ -1,0 +1,61 @@
+"""Predicted against measured, and errors by group, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from simdml.validation.runs.study import RunsValidation
+
+_STYLES = (
+    ("#0a5c9c", "o"),
+    ("#c44e00", "s"),
+    ("#00805e", "^"),
+    ("#8d3b8b", "D"),
+    ("#7a6a00", "v"),
+    ("#555555", "P"),
+    ("#b03060", "X"),
+    ("#2a7f9e", "<"),
+)
+MOST_SOURCES = len(_STYLES)
+
+
+def runs_figure(validation: RunsValidation) -> Figure:
+    """Return predicted over measured step times by source, beside the spread of errors of every source."""
+    figure = Figure(figsize=(11.0, 5.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
+    sources: dict[str, list[tuple[float, float]]] = {}
+    for each in validation.rows:
+        if each.error is not None and each.row.measured_s:
+            sources.setdefault(each.row.source, []).append((each.row.measured_s, 1.0 + each.error))
+    names = sorted(sources, key=lambda name: -len(sources[name]))
+    times = [value for points in sources.values() for value, _ in points] or [1.0]
+    ends = min(times) / 1.4, max(times) * 1.4
+    left.plot(ends, ends, color="#777777", linewidth=1.0, label="equal")
+    left.fill_between(ends, [0.9 * end for end in ends], [1.1 * end for end in ends], color="#e4e4e4", label="10 %")
+    for index, name in enumerate(names):
+        color, marker = _STYLES[index % MOST_SOURCES]
+        measured = [value for value, _ in sources[name]]
+        predicted = [value * ratio for value, ratio in sources[name]]
+        left.plot(measured, predicted, marker, color=color, markersize=3.5, alpha=0.7, linestyle="none", label=name)
+    left.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    left.set_xlabel("measured step time (s)")
+    left.set_ylabel("predicted step time (s)")
+    left.legend(frameon=False, fontsize=8, loc="upper left")
+    errors = [[ratio - 1.0 for _, ratio in sources[name]] for name in reversed(names)]
+    if errors:
+        right.boxplot(
+            errors, orientation="horizontal", whis=(5, 95), showfliers=False, medianprops={"color": "#c44e00"}
+        )
+        right.set_yticks(range(1, len(names) + 1), [f"{name} ({len(sources[name])})" for name in reversed(names)])
+    right.axvline(0.0, color="#777777", linewidth=1.0)
+    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    right.set_xlabel("error of step time: median, quartiles, 5th and 95th percentile")
+    return figure
+
+
+def save_runs_figure(validation: RunsValidation, path: Path) -> None:
+    """Draw to ``path``, as its suffix says."""
+    runs_figure(validation).savefig(path, dpi=150)

@@ -1,0 +1,174 @@
+"""One row simulated; all rows on this machine's cores, each finished one kept so that a replay goes on where it was."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from simdml.errors import OutputError, SimdmlError
+from simdml.scenario.building import build
+from simdml.scenario.loading import load_scenario
+from simdml.scenario.simulate import simulate_built
+from simdml.studies.sweep.identity import code_digest
+from simdml.studies.sweep.workers import local_processes, num_cores, starting_processes, this_process
+from simdml.validation.runs.classic import classic_scenario
+from simdml.validation.runs.llm import llm_scenario
+from simdml.validation.runs.reading import Row, Unusable
+
+JOURNAL: Final = "replay.jsonl"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What became of a row: its prediction, or why there is none.
+
+    ``predicted_s`` are seconds of a step, ``memory_bytes`` the peak of the fullest rank and ``capacity_bytes`` what its
+    device has; ``account_s`` seconds of a step by account. ``reason`` says why a row has no prediction.
+    """
+
+    predicted_s: float | None = None
+    memory_bytes: float | None = None
+    capacity_bytes: float | None = None
+    account_s: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the job fits in memory; None if that was not found out."""
+        if self.memory_bytes is None or self.capacity_bytes is None:
+            return None
+        return self.memory_bytes <= self.capacity_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A row and what became of it."""
+
+    row: Row
+    replay: Replay
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over measured step time, minus 1; None where one of them is missing."""
+        if self.replay.predicted_s is None or self.row.measured_s is None:
+            return None
+        return self.replay.predicted_s / self.row.measured_s - 1
+
+
+def scenario_of(row: Row) -> dict[str, Any]:
+    """Return the scenario of a row; raises Unusable."""
+    return llm_scenario(row) if row.family == "llm" else classic_scenario(row)
+
+
+def replay_row(row: Row) -> Replay:
+    """Return what becomes of a row; never raises what a table can cause.
+
+    A run that did not fit, and one of which only memory is known, is not simulated.
+    """
+    try:
+        built = build(load_scenario(scenario_of(row)))
+        fullest = max(built.memory(), key=lambda estimate: estimate.total / estimate.capacity)
+        if row.out_of_memory:
+            return Replay(memory_bytes=fullest.total, capacity_bytes=fullest.capacity)
+        result = simulate_built(built, must_fit=False)
+    except Unusable as reason:
+        return Replay(reason=str(reason))
+    except SimdmlError as error:
+        return Replay(reason=" ".join(error.message.split())[:400])
+    breakdown = dict(result.breakdown)
+    step_s = result.step_time_s
+    if row.has("notes", "no optimizer step"):
+        step_s -= breakdown.pop("optimizer", 0.0)
+    return Replay(step_s, fullest.total, fullest.capacity, breakdown)
+
+
+def replay_rows(
+    rows: Iterable[Row], *, processes: int | None = None, folder: Path | None = None, progress: Progress | None = None
+) -> list[Replayed]:
+    """Return every row with what became of it, in order.
+
+    ``folder`` keeps finished rows: a replay that was stopped repeats none of them. Raises OutputError if it cannot.
+    """
+    rows = list(rows)
+    journal = _Journal(folder) if folder else None
+    found: dict[int, Replay] = {}
+    for index, row in enumerate(rows):
+        kept = journal.find(row) if journal else None
+        if kept is not None:
+            found[index] = kept
+    for index, replay in _run([each for each in enumerate(rows) if each[0] not in found], processes or num_cores()):
+        found[index] = replay
+        if journal:
+            journal.add(rows[index], replay)
+        if progress:
+            progress(len(found), len(rows))
+    return [Replayed(row, found[index]) for index, row in enumerate(rows)]
+
+
+def _run(waiting: list[tuple[int, Row]], processes: int) -> Iterator[tuple[int, Replay]]:
+    """Yield rows as they finish, the largest jobs first."""
+    waiting.sort(key=lambda each: each[1].number("num_gpus") or 0)
+    alone = processes == 1 or len(waiting) < 4
+    with this_process() if alone else local_processes(processes) as workers:
+        pending: dict[Future[Replay], int] = {}
+        while waiting or pending:
+            with starting_processes():
+                while waiting and len(pending) < workers.in_flight:
+                    index, row = waiting.pop()
+                    pending[workers.executor.submit(_replay_and_collect, row)] = index
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+
+
+def _replay_and_collect(row: Row) -> Replay:
+    replay = replay_row(row)
+    gc.collect()
+    return replay
+
+
+class _Journal:
+    """Finished rows on disk, a line each, by a digest of the row and of simdml's own files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self.code = code_digest()
+        self.known: dict[str, Replay] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        except OSError as error:
+            raise self._cannot(error) from None
+        for line in lines:
+            # A last line that was cut short is dropped.
+            try:
+                entry = json.loads(line)
+                self.known[entry["row"]] = Replay(**entry["replay"])
+            except (ValueError, TypeError, KeyError):
+                continue
+
+    def find(self, row: Row) -> Replay | None:
+        """Return what became of ``row`` before."""
+        return self.known.get(self._digest(row))
+
+    def add(self, row: Row, replay: Replay) -> None:
+        """Append a finished row."""
+        entry = {"row": self._digest(row), "replay": asdict(replay)}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry, sort_keys=True) + "\n")
+        except OSError as error:
+            raise self._cannot(error) from None
+
+    def _digest(self, row: Row) -> str:
+        return sha256(json.dumps([self.code, sorted(row.cells.items())]).encode()).hexdigest()[:24]
+
+    def _cannot(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self.path}: {error.strerror}", hint="give --out another folder")
