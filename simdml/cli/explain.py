@@ -11,6 +11,7 @@ from simdml.cli.glossary import (
     parallelism,
     parameter_servers,
     pipelines,
+    reliability,
     results,
 )
 from simdml.cli.glossary.term import Term
@@ -18,6 +19,7 @@ from simdml.errors import UnknownNameError, nearest_names, quoted
 
 TERMS: tuple[Term, ...] = (
     *results.TERMS,
+    *reliability.TERMS,
     *communication.TERMS,
     *parallelism.TERMS,
     *pipelines.TERMS,

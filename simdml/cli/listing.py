@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 from rich.console import RenderableType
 
+from simdml.calibration.failure_rates import RECORDS
 from simdml.calibration.profile import available_profiles, load_profile
 from simdml.cli.console import show, table
 from simdml.cluster.device import DEVICES
@@ -67,6 +68,11 @@ def _scenarios() -> Rows:
         yield name, _about(name)
 
 
+def _failures() -> Rows:
+    for name, record in RECORDS.items():
+        yield name, record.meaning, record.source
+
+
 def _schedules() -> Rows:
     for name, schedule in SCHEDULES.items():
         yield name, schedule.meaning
@@ -97,6 +103,7 @@ LISTINGS: Mapping[str, _Listing] = {
     "clusters": _Listing(("cluster", "what it is"), _clusters),
     "profiles": _Listing(("profile", "devices", "default", "software", "date"), _profiles),
     "communications": _Listing(("communication", "library", "rows", "measured by"), _communications),
+    "failures": _Listing(("failures", "what was counted", "source"), _failures),
     "schedules": _Listing(("schedule", "what a stage does"), _schedules),
     "strategies": _Listing(("strategy", "system", "what it is"), _strategies),
     "scenarios": _Listing(("scenario", "what it is"), _scenarios),
@@ -122,6 +129,7 @@ def _names() -> Iterator[tuple[str, str]]:
         "clusters": available("topologies"),
         "profiles": available_profiles(),
         "communications": tuple(row[0] for row in _communications()),
+        "failures": tuple(RECORDS),
         "schedules": tuple(SCHEDULES),
         "strategies": tuple(strategies()),
         "scenarios": available("scenarios"),

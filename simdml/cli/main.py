@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sweep": ("sweep", "Predict every variant of a scenario: grids, lists, ranges, in parallel."),
     "compare": ("compare", "Say what differs in scenarios, what changed, and where the difference comes from."),
     "sensitivity": ("sensitivity", "Say what would make a job faster, and what binds it."),
+    "goodput": ("goodput", "Say how long weeks of training take with failures, checkpoints and spares."),
     "list": ("listing", "List models, GPUs, clusters, profiles, schedules, strategies, scenarios."),
     "topology": ("topology", "Print a cluster as a table, or draw it."),
     "calibrate": ("calibrate", "Fit, show and compare profiles and communication fits."),

@@ -23,6 +23,7 @@ FLAGS = {
     "compare": ["REFERENCE", "OTHERS", "--set", "--by", "--json", "--figure"],
     "sweep": ["FILE", "--vary", "--set", "--jobs", "--dask", "--out", "--best", "--json"],
     "check": ["FILE", "--set"],
+    "goodput": ["FILE", "--set", "--seeds", "--json", "--figure", "--out"],
     "list": ["KIND"],
     "topology": ["NAME", "--nodes", "--draw"],
     "calibrate": [],

@@ -47,6 +47,11 @@ def test_compare_imports_no_plotting():
     assert not imported(*arguments) & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
 
 
+def test_goodput_imports_no_plotting():
+    arguments = ("goodput", "goodput/llama3_70b_64_nodes", "--seeds", "2")
+    assert not imported(*arguments) & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
+
+
 def test_check_imports_no_plotting():
     assert not imported("check", "quickstart") & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
 

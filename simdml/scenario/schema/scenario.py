@@ -12,6 +12,7 @@ from simdml.scenario.schema.cost import CostSpec, EnergySpec
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
 from simdml.scenario.schema.evaluation import EvaluationSpec
 from simdml.scenario.schema.faults import FaultSpec
+from simdml.scenario.schema.goodput import GoodputSpec
 from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
@@ -73,5 +74,7 @@ class ScenarioSpec(DocumentModel):
     """What the cluster costs; nothing is said of it by default."""
     energy: EnergySpec | None = None
     """What the cluster draws; nothing is said of it by default."""
+    goodput: GoodputSpec | None = None
+    """Weeks of training with failures, for simdml goodput; others leave it alone."""
     vary: Vary | None = None
     """What simdml sweep varies: a grid of paths with their values, zipped ones, or a list; others leave it alone."""
