@@ -52,6 +52,10 @@ class SimEnvironment(simpy.Environment):
         """Return what is on the heap: time, priority, sequence number and event, in no order."""
         return self._queue
 
+    def clear(self) -> None:
+        """Forget what is on the heap; nothing more happens."""
+        self._queue.clear()
+
     @property
     def num_scheduled(self) -> int:
         """How many events have been put on the heap so far."""

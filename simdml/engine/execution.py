@@ -74,7 +74,8 @@ class RankExecution:
 class Execution:
     """Everything the simulator needs, built by :func:`simdml.engine.lowering.lower`.
 
-    ``chief`` keeps the global step of servers with backup workers.
+    ``chief`` keeps the global step of servers with backup workers. Streams blame and await each other, so they are
+    taken apart with the execution: nothing of a run that nobody needs any more is left to the cycle collector.
     """
 
     program: Program
@@ -86,3 +87,14 @@ class Execution:
     ranks: list[RankExecution]
     shards: list[Shard]
     chief: Chief
+
+    def __del__(self) -> None:
+        """Take apart what refers to each other: what is to happen, and what streams do and have recorded."""
+        self.env.clear()
+        self.network.clear()
+        for rank in self.ranks:
+            for stream in rank.streams:
+                stream.operations = ()
+                stream.entries.clear()
+        for shard in self.shards:
+            shard.clear()

@@ -105,6 +105,15 @@ class Network:
         """Return the bundles with transfers under way or booked."""
         return [bundle for bundle in self._bundles.values() if bundle.count]
 
+    def clear(self) -> None:
+        """Forget what is under way, and with it who waits for it; nothing more is to happen."""
+        for bundle in self._bundles.values():
+            bundle.booked.clear()
+            bundle.tags.clear()
+            bundle.wakeup = None
+        for callbacks in (self._when_departing, self._when_ending, self._when_done):
+            callbacks.clear()
+
     def _departed(self, departure: Departure) -> None:
         self._depart(departure.bundle, departure.payload_bytes, departure.done)
 

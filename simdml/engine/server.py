@@ -127,6 +127,14 @@ class Shard(Track):
             self.keys[key] = KeyState(thread if self.key_lock else None)
         return self.keys[key]
 
+    def clear(self) -> None:
+        """Forget everything: what was done, who waits, and the other shards."""
+        self.entries.clear()
+        for state in self.keys.values():
+            state.waiting.clear()
+        self.peers = []
+        self._when_served.clear()
+
     def restart_activity(self) -> None:
         """Forget what was done so far, at the end of a warm-up."""
         self.activity = Activity(self.env.now)

@@ -154,13 +154,19 @@ class _StepCounter:
 
 @contextmanager
 def without_cycle_collection() -> Iterator[None]:
-    """Keep the cycle collector from walking a large program again and again; runs leave no cycles behind."""
+    """Keep the cycle collector from walking a large program again and again; runs leave no cycles behind.
+
+    What is there in the end is counted as old at once: the next collection of what is young would walk all of it.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

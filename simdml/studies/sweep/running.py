@@ -6,6 +6,7 @@ import gc
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from typing import Final
 
 from simdml.documents.document import Document
 from simdml.errors import InfeasibleError
@@ -14,6 +15,9 @@ from simdml.studies.sweep.outcome import DIED, Outcome, evaluate
 from simdml.studies.sweep.workers import Start, Workers, local_processes, starting_processes
 
 Finished = tuple[Point, Outcome]
+
+MOST_UNCOLLECTED: Final = 200_000
+"""Objects that points may leave behind, some 20 MB, before a worker looks for cycles among them."""
 
 
 def run_points(base: Document, name: str, points: Iterable[Point], start: Start) -> Generator[Finished, None, None]:
@@ -56,7 +60,8 @@ def _drain(
 
 def _evaluate_and_collect(base: Document, name: str, point: Point) -> Outcome:
     outcome = evaluate(base, name, point)
-    gc.collect()
+    if gc.get_count()[0] > MOST_UNCOLLECTED:
+        gc.collect()
     return outcome
 
 

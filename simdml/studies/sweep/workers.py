@@ -92,7 +92,7 @@ def _context() -> BaseContext:
 def _begin() -> None:
     """Leave interrupts to the parent, which ends this process, and end with it however it ends.
 
-    Cycles are collected after each point alone, among what it made: everything before is there to stay.
+    Cycles are looked for between points alone, when they left much: everything before is there to stay.
     """
     gc.collect()
     gc.freeze()
