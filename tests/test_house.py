@@ -22,10 +22,10 @@ FLOORS = {
     "engine": 4,
     "results": 4,
     "scenario": 5,
-    "studies": 6,
-    "validation": 6,
     "reporting": 6,
-    "cli": 7,
+    "studies": 7,
+    "validation": 7,
+    "cli": 8,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A Result shows itself in notebooks; what it needs for that is loaded when it is asked.

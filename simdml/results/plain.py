@@ -14,6 +14,7 @@ from typing import Any, Final
 from simdml.costs.memory import MemoryEstimate
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.critical_path import PathSegment
+from simdml.results.record import record
 from simdml.results.result import Result
 from simdml.results.servers import ServerActivity
 
@@ -27,8 +28,11 @@ def result_to_dict(result: Result) -> dict[str, Any]:
     Raises:
         TypeError: if ``result.inputs`` hold something that has no plain form.
     """
+    return record("result", _numbers_and_reasons(result), version=result.version)
+
+
+def _numbers_and_reasons(result: Result) -> dict[str, Any]:
     return {
-        "simdml_version": result.version,
         "name": result.name,
         "num_gpus": result.num_gpus,
         "step_time_s": result.step_time_s,

@@ -15,9 +15,9 @@ from sample_sweeps import JOB
 import simdml
 from simdml.errors import DoesNotFitError, UsageError
 from simdml.reporting.saving import drawing_bytes
-from simdml.reporting.waterfalls import BARS_SHOWN
 from simdml.resources import find
 from simdml.studies.compare.comparison import compare
+from simdml.studies.compare.figure import BARS_SHOWN
 from simdml.studies.compare.table import CAUSES_SHOWN, input_rows, output_rows, percent, waterfall_rows
 from simdml.studies.compare.waterfall import SOURCES, Cause, Waterfall, accounts_of, waterfall
 
@@ -96,7 +96,7 @@ def test_tables_and_data_have_every_scenario():
     assert rows["model.name"] == ["resnet50", "gpt2_xl", "ranker"]
     assert waterfall_rows(comparison.others[0])[-1][0] == "step"
     data = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
-    assert [each["scenario"] for each in data["comparisons"]] == ["gpt2_xl_1f1b", "custom_layers"]
+    assert [each["name"] for each in data["comparisons"]] == ["gpt2_xl_1f1b", "custom_layers"]
     for each in data["comparisons"]:
         fall = each["waterfall"]
         assert sum(Fraction(c["difference_s"]) for c in fall["causes"]) == (

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simdml import __version__
 from simdml.errors import UsageError
+from simdml.results.plain import plain
+from simdml.results.record import record
 from simdml.results.result import Result
 from simdml.scenario.building import Built, build
 from simdml.scenario.loading import load_scenario
@@ -46,13 +47,14 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data."""
-        return {
-            "simdml_version": __version__,
+        data = {
             "reference": self.name,
             "accounts_of": self.source,
             "step_time_s": self.reference.step_time_s,
+            "scenario": plain(self.reference.inputs["scenario"]),
             "comparisons": [_plain(other) for other in self.others],
         }
+        return record("compare", data)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a cause of each difference, in seconds; those of a scenario add up to its difference."""
@@ -63,7 +65,7 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Return a figure: a waterfall for each of the others."""
-        from simdml.reporting.waterfalls import waterfall_figure
+        from simdml.studies.compare.figure import waterfall_figure
 
         return waterfall_figure(self)
 
@@ -118,7 +120,9 @@ def _plain(other: Difference) -> dict[str, Any]:
         for change in other.outputs
     }
     return {
-        "scenario": other.name,
+        "name": other.name,
+        "step_time_s": other.result.step_time_s,
+        "scenario": plain(other.result.inputs["scenario"]),
         "inputs": [{"key": c.key, "before": c.before, "after": c.after} for c in other.inputs],
         "outputs": outputs,
         "waterfall": {

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simdml import __version__
 from simdml.errors import SimdmlError
+from simdml.results.plain import plain
+from simdml.results.record import record
 from simdml.results.result import Result
 from simdml.scenario.building import build
 from simdml.scenario.loading import Scenario, load_scenario
@@ -71,9 +72,9 @@ class Sensitivity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sensitivities as plain data."""
-        return {
-            "simdml_version": __version__,
+        data = {
             "name": self.result.name,
+            "scenario": plain(self.result.inputs["scenario"]),
             "step_time_s": self.step_time_s,
             "binding_constraint": self.in_words(),
             "knobs": [
@@ -88,6 +89,7 @@ class Sensitivity:
                 for effect in self.effects
             ],
         }
+        return record("sensitivity", data)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a knob: step times and the share of the step saved and added."""
@@ -98,7 +100,7 @@ class Sensitivity:
 
     def plot(self) -> Figure:
         """Return a tornado."""
-        from simdml.reporting.tornado import tornado_figure
+        from simdml.studies.sensitivity.figure import tornado_figure
 
         return tornado_figure(self)
 

@@ -36,12 +36,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Every point of a sweep in the grid's order, whatever the order they were simulated in."""
+    """Every point of a sweep in the grid's order, whatever the order they were simulated in; ``base`` is what varies."""
 
     name: str
     version: str
     paths: tuple[str, ...]
     rows: tuple[Row, ...]
+    base: Document
 
     @property
     def num_ok(self) -> int:
@@ -141,7 +142,7 @@ def run_sweep(
                     journal.add(point.number, outcome)
                 report(Progress(len(outcomes), len(plan.points), resumed, Row(point, outcome)))
     rows = tuple(Row(point, outcomes[point.number]) for point in plan.points)
-    return Sweep(plan.name, __version__, plan.paths, rows)
+    return Sweep(plan.name, __version__, plan.paths, rows, plan.base)
 
 
 def _local(jobs: int | None, waiting: int) -> Start:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from simdml.reporting.headline import share
+from simdml.results.plain import plain
+from simdml.results.record import record
 from simdml.studies.sweep.objective import Objective
 from simdml.studies.sweep.outcome import NUMBERS, Outcome
 from simdml.studies.sweep.sweep import Row, Sweep
@@ -55,9 +57,9 @@ def csv_text(sweep: Sweep) -> str:
 def sweep_to_dict(sweep: Sweep, objective: Objective) -> dict[str, Any]:
     """Return the sweep as plain data."""
     best = objective.best(sweep.rows)
-    return {
-        "simdml_version": sweep.version,
+    data = {
         "name": sweep.name,
+        "scenario": plain(sweep.base.data),
         "varied": list(sweep.paths),
         "num_points": len(sweep.rows),
         "num_ok": sweep.num_ok,
@@ -67,6 +69,7 @@ def sweep_to_dict(sweep: Sweep, objective: Objective) -> dict[str, Any]:
             {"point": row.point.number, "settings": row.point.values(), **row.outcome.plain()} for row in sweep.rows
         ],
     }
+    return record("sweep", data, version=sweep.version)
 
 
 def sweep_frame(sweep: Sweep) -> pd.DataFrame:

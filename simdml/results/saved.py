@@ -1,0 +1,90 @@
+"""A result read back from its record: the numbers of a run, without the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simdml.costs.memory import MemoryEstimate
+from simdml.results.breakdown import RankBreakdown
+from simdml.results.links import LinkLoad
+from simdml.results.plain import MEMORY_PARTS
+
+
+@dataclass(frozen=True, slots=True)
+class SavedResult:
+    """What a record keeps of a :class:`~simdml.results.result.Result`, under the same names."""
+
+    name: str
+    version: str
+    num_gpus: int
+    step_time_s: float
+    half_width_s: float | None
+    samples_per_step: int
+    sample_unit: str
+    samples_per_s: float
+    tokens_per_s: float | None
+    model_flops_per_s_per_gpu: float
+    hardware_flops_per_s_per_gpu: float
+    mfu: float
+    memory: tuple[MemoryEstimate, ...]
+    steps_simulated: int
+    inputs: Mapping[str, Any]
+    notes: tuple[str, ...]
+    breakdowns: tuple[RankBreakdown, ...]
+    path_s: Mapping[str, float]
+    links: tuple[LinkLoad, ...]
+
+    @property
+    def breakdown(self) -> Mapping[str, float]:
+        """Seconds by account on the rank that ends the step."""
+        return self.breakdowns[0].seconds
+
+    def path_accounts(self) -> dict[str, float]:
+        """Return seconds on the critical path by account."""
+        return dict(self.path_s)
+
+
+_SAME = (
+    "name",
+    "num_gpus",
+    "step_time_s",
+    "half_width_s",
+    "samples_per_step",
+    "sample_unit",
+    "samples_per_s",
+    "tokens_per_s",
+    "model_flops_per_s_per_gpu",
+    "hardware_flops_per_s_per_gpu",
+    "mfu",
+    "steps_simulated",
+    "inputs",
+)
+
+
+def read_saved(data: Mapping[str, Any]) -> SavedResult:
+    """Return the result that :func:`~simdml.results.plain.result_to_dict` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: ``data`` is something else.
+    """
+    return SavedResult(
+        **{name: data[name] for name in _SAME},
+        version=data["simdml_version"],
+        memory=tuple(map(_memory, data["memory"])),
+        notes=tuple(data["notes"]),
+        breakdowns=tuple(map(_breakdown, data["breakdowns"])),
+        path_s=data["critical_path"]["account_s"],
+        links=tuple(LinkLoad(**load) for load in data["links"]),
+    )
+
+
+def _memory(data: Mapping[str, Any]) -> MemoryEstimate:
+    parts = {part: float(data[f"{part}_bytes"]) for part in MEMORY_PARTS}
+    return MemoryEstimate(rank_class=data["rank_class"], capacity=data["capacity_bytes"], **parts)
+
+
+def _breakdown(data: Mapping[str, Any]) -> RankBreakdown:
+    largest_first = dict(sorted(data["account_s"].items(), key=lambda item: (-item[1], item[0])))
+    return RankBreakdown(data["rank_class"], data["representative_rank"], data["num_ranks"], largest_first)
