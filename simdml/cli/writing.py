@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path``; raises OutputError."""
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+    write_whole(path, partial(_write_utf8, text))
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -46,22 +47,43 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     The file beside has the same suffixes. Raises OutputError where that cannot be done.
     """
-    part: Path | None = None
+    _write_all({path: write})
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write several files, all of them or, where one cannot be written, none; raises OutputError."""
+    _write_all({path: partial(_write_utf8, text) for path, text in texts.items()})
+
+
+def _write_utf8(text: str, part: Path) -> None:
+    part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_all(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Fill a file beside each path, and move all of them to their places when every one is complete."""
+    parts: dict[Path, Path] = {}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
-        os.close(handle)
-        part = Path(name)
-        write(part)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-        part = None
+        for path, write in writers.items():
+            parts[path] = part = _file_beside(path)
+            write(part)
+            os.chmod(part, 0o666 & ~_umask())
+        for path in writers:
+            os.replace(parts[path], path)
+            del parts[path]
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}", hint=_hint(path)) from None
     finally:
-        if part is not None:
+        for part in parts.values():
             with contextlib.suppress(OSError):
                 part.unlink()
+
+
+def _file_beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def _umask() -> int:

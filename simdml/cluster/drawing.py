@@ -60,7 +60,7 @@ def line(axes: Axes, points: Sequence[Point], kind: str, width: float = 1.6) -> 
     axes.plot(horizontal, vertical, color=LINES.get(kind, INK), lw=width, zorder=1, solid_capstyle="round")
 
 
-def legend(axes: Axes, title: str, entries: Sequence[tuple[str, str, float]]) -> None:
+def legend(axes: Axes, title: str, entries: Sequence[tuple[str, str, float]], columns: int = 4) -> None:
     """Draw ``title`` and a legend of lines (label, kind, width) above the picture."""
     from matplotlib.lines import Line2D
 
@@ -69,7 +69,7 @@ def legend(axes: Axes, title: str, entries: Sequence[tuple[str, str, float]]) ->
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=4,
+        ncols=columns,
         frameon=False,
         fontsize=9.5,
         borderaxespad=0,

@@ -32,7 +32,8 @@ class Transport:
 # Payload shares: TCP with several streams 9.4 of 10, 23.5 of 25, 36 of 40 and 80-94 of 100 Gb/s. RoCE 92-97 %.
 # InfiniBand 97, 196, 392, 780 of 100, 200, 400, 800 Gb/s. EFA: NCCL reaches 35-45 of 50 GB/s on p4d.
 # Latencies: kernel TCP in a rack 15-40 us, GPUDirect RDMA 1.5-3 us, EFA 10-20 us; a switch 90-230 ns (InfiniBand)
-# or 300-800 ns (Ethernet). perftest and nccl-tests as reported in stas00/ml-engineering network/README.md.
+# or 300-800 ns (Ethernet).
+SOURCE = "perftest and nccl-tests as reported in stas00/ml-engineering network/README.md"
 TRANSPORTS: Mapping[str, Transport] = MappingProxyType(
     {
         transport.name: transport

@@ -47,7 +47,7 @@ def result_figure(result: Result) -> Figure:
         else:
             bars, gantt = _with_servers(figure, heights, result.servers, shared=shared)
         figure.suptitle(f"{result.name}: {format_time(result.step_time_s)} a step, {subject(result)}", fontsize=11)
-        scale, unit = _time_unit(result.step_time_s)
+        scale, unit = time_unit(result.step_time_s)
         accounts = _draw_bars(bars, classes, scale)
         accounts |= draw_lanes(gantt, lanes, rows, scale, length_s)
         bars.set_title("Where the step goes")
@@ -141,7 +141,8 @@ def _legend(figure: Figure, accounts: Iterable[str]) -> None:
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), frameon=False)
 
 
-def _time_unit(longest_s: float) -> tuple[float, str]:
+def time_unit(longest_s: float) -> tuple[float, str]:
+    """Return what to multiply seconds by on an axis that ends at ``longest_s``, and the unit they are then in."""
     for scale, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
         if longest_s * scale >= 2.0:
             return scale, unit

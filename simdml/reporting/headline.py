@@ -10,20 +10,20 @@ from typing import Final
 from simdml.reporting.input_text import input_rows
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.plain import MEMORY_PARTS
-from simdml.results.result import Result
+from simdml.results.saved import Predicted
 from simdml.units import format_bytes, format_count, format_flops, format_time
 
 NETWORK_KINDS: Final = frozenset({"nic", "leaf", "spine"})
 """Kinds of link whose rates are written in bits."""
 
 
-def subject(result: Result) -> str:
+def subject(result: Predicted) -> str:
     """Return what was simulated: "16 GPUs, 64 sequences a step"."""
     gpus = "GPU" if result.num_gpus == 1 else "GPUs"
     return f"{result.num_gpus:,} {gpus}, {result.samples_per_step:,} {result.sample_unit} a step"
 
 
-def headline(result: Result) -> list[tuple[str, str]]:
+def headline(result: Predicted) -> list[tuple[str, str]]:
     """Return name and value of the numbers asked for first."""
     rows = [("step time", format_time(result.step_time_s) + interval(result))]
     rows.append(("throughput", f"{format_count(_rounded(result.samples_per_s))} {result.sample_unit}/s"))
@@ -42,7 +42,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
     return rows
 
 
-def interval(result: Result) -> str:
+def interval(result: Predicted) -> str:
     """Return how well the mean step time is known, nothing where it is exact."""
     if result.half_width_s is None:
         return ""
@@ -81,7 +81,7 @@ def _same(one: RankBreakdown, other: RankBreakdown) -> bool:
     )
 
 
-def mean_accounts(result: Result) -> dict[str, float]:
+def mean_accounts(result: Predicted) -> dict[str, float]:
     """Return seconds of a step by account, on average over all ranks."""
     total = sum(breakdown.num_ranks for breakdown in result.breakdowns)
     mean: dict[str, float] = {}
@@ -97,7 +97,7 @@ def shares(seconds: Mapping[str, float]) -> dict[str, float]:
     return {name: value / total for name, value in seconds.items()} if total else {}
 
 
-def memory_rows(result: Result) -> tuple[str, list[tuple[str, str, float]]]:
+def memory_rows(result: Predicted) -> tuple[str, list[tuple[str, str, float]]]:
     """Return a title for the fullest rank class, and part, size and share of capacity, largest first."""
     fullest = max(result.memory, key=lambda estimate: estimate.total / estimate.capacity)
     parts = sorted(((getattr(fullest, part), part) for part in MEMORY_PARTS), key=lambda item: (-item[0], item[1]))

@@ -26,7 +26,7 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
     {
         "forward": Style("#0a5c9c"),
         "backward": Style("#56b4e9"),
-        "recompute": Style("#b5dcf5", "..."),
+        "recompute": Style("#b5dcf5", "---"),
         "optimizer": Style("#00805e"),
         "gradient copies": Style("#7fcfb2"),
         "launch": Style("#f0e442"),

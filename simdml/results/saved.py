@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simdml.costs.memory import MemoryEstimate
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.links import LinkLoad
 from simdml.results.plain import MEMORY_PARTS
+from simdml.results.result import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class SavedResult:
     breakdowns: tuple[RankBreakdown, ...]
     path_s: Mapping[str, float]
     links: tuple[LinkLoad, ...]
+    record: Mapping[str, Any] = field(repr=False)
 
     @property
     def breakdown(self) -> Mapping[str, float]:
@@ -45,7 +47,13 @@ class SavedResult:
         """Return seconds on the critical path by account."""
         return dict(self.path_s)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record it was read from."""
+        return dict(self.record)
 
+
+Predicted = Result | SavedResult
+"""A result that was simulated here, or one read from its record."""
 _SAME = (
     "name",
     "num_gpus",
@@ -77,6 +85,7 @@ def read_saved(data: Mapping[str, Any]) -> SavedResult:
         breakdowns=tuple(map(_breakdown, data["breakdowns"])),
         path_s=data["critical_path"]["account_s"],
         links=tuple(LinkLoad(**load) for load in data["links"]),
+        record=data,
     )
 
 

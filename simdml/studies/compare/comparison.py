@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simdml.errors import UsageError
-from simdml.results.plain import plain
 from simdml.results.record import record
-from simdml.results.result import Result
+from simdml.results.saved import Predicted, SavedResult, read_saved
 from simdml.scenario.building import Built, build
 from simdml.scenario.loading import load_scenario
 from simdml.scenario.simulate import simulate
@@ -30,7 +29,7 @@ class Difference:
     """What is different in ``name`` from the reference."""
 
     name: str
-    result: Result
+    result: Predicted
     inputs: tuple[InputChange, ...]
     outputs: tuple[OutputChange, ...]
     waterfall: Waterfall
@@ -41,7 +40,7 @@ class Comparison:
     """A ``reference`` and what is different in others; causes are accounts of the ending rank or critical path."""
 
     name: str
-    reference: Result
+    reference: Predicted
     others: tuple[Difference, ...]
     source: str = RANK
 
@@ -51,7 +50,7 @@ class Comparison:
             "reference": self.name,
             "accounts_of": self.source,
             "step_time_s": self.reference.step_time_s,
-            "scenario": plain(self.reference.inputs["scenario"]),
+            "result": self.reference.to_dict(),
             "comparisons": [_plain(other) for other in self.others],
         }
         return record("compare", data)
@@ -102,6 +101,20 @@ def compare(reference: Source, *others: Source, assignments: Iterable[str] = (),
     return Comparison(names[0], results[0], tuple(differences), by)
 
 
+def read_comparison(data: Mapping[str, Any]) -> Comparison:
+    """Return the comparison that :meth:`Comparison.to_dict` wrote; raises KeyError and the like for anything else."""
+    reference, by = read_saved(data["result"]), data["accounts_of"]
+    others = tuple(_read_difference(other, reference, by) for other in data["comparisons"])
+    return Comparison(data["reference"], reference, others, by)
+
+
+def _read_difference(data: Mapping[str, Any], reference: SavedResult, by: str) -> Difference:
+    result = read_saved(data["result"])
+    inputs = tuple(InputChange(change["key"], change["before"], change["after"]) for change in data["inputs"])
+    outputs, fall = output_changes(reference, result), waterfall(reference, result, by)
+    return Difference(data["scenario"], result, inputs, outputs, fall)
+
+
 def _names(sources: Sequence[Source], built: Sequence[Built]) -> list[str]:
     """Return the scenarios' names, where they differ; else what they were called by, or a number."""
     names = [each.scenario.name for each in built]
@@ -120,9 +133,8 @@ def _plain(other: Difference) -> dict[str, Any]:
         for change in other.outputs
     }
     return {
-        "name": other.name,
-        "step_time_s": other.result.step_time_s,
-        "scenario": plain(other.result.inputs["scenario"]),
+        "scenario": other.name,
+        "result": other.result.to_dict(),
         "inputs": [{"key": c.key, "before": c.before, "after": c.after} for c in other.inputs],
         "outputs": outputs,
         "waterfall": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simdml.results.result import Result
+from simdml.results.saved import Predicted
 from simdml.units import format_bytes, format_count, format_flops, format_percent, format_time
 
 
@@ -15,7 +15,7 @@ class Output:
 
     title: str
     key: str
-    value: Callable[[Result], float | None]
+    value: Callable[[Predicted], float | None]
     show: Callable[[float], str]
 
 
@@ -33,7 +33,7 @@ class OutputChange:
         return self.after / self.before if self.before and self.after is not None else None
 
 
-def _fullest(result: Result) -> float | None:
+def _fullest(result: Predicted) -> float | None:
     return max((estimate.total for estimate in result.memory), default=None)
 
 
@@ -50,7 +50,7 @@ OUTPUTS = (
 )
 
 
-def output_changes(reference: Result, other: Result) -> tuple[OutputChange, ...]:
+def output_changes(reference: Predicted, other: Predicted) -> tuple[OutputChange, ...]:
     """Return every output that one of the results has."""
     every = [OutputChange(output, output.value(reference), output.value(other)) for output in OUTPUTS]
     return tuple(change for change in every if change.before is not None or change.after is not None)

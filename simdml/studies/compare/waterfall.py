@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simdml.engine.clock import TICKS_PER_SECOND, seconds
-from simdml.results.result import Result
+from simdml.results.saved import Predicted
 
 RANK, PATH = "rank", "path"
 SOURCES = (RANK, PATH)
@@ -59,7 +59,7 @@ class Waterfall:
         return levels
 
 
-def accounts_of(result: Result, source: str = RANK) -> Mapping[str, float]:
+def accounts_of(result: Predicted, source: str = RANK) -> Mapping[str, float]:
     """Return seconds of a mean step by account, of the rank that ends it or of the critical path."""
     if source == RANK:
         return result.breakdown
@@ -70,7 +70,7 @@ def accounts_of(result: Result, source: str = RANK) -> Mapping[str, float]:
     return {account: value * result.step_time_s / length_s for account, value in accounts.items()}
 
 
-def waterfall(reference: Result, other: Result, source: str = RANK) -> Waterfall:
+def waterfall(reference: Predicted, other: Predicted, source: str = RANK) -> Waterfall:
     """Return the accounts in which the step times of two results differ."""
     before, after = (_ticks(result, accounts_of(result, source)) for result in (reference, other))
     causes = [
@@ -80,7 +80,7 @@ def waterfall(reference: Result, other: Result, source: str = RANK) -> Waterfall
     return Waterfall(sum(before.values()), sum(after.values()), tuple(differing))
 
 
-def _ticks(result: Result, accounts: Mapping[str, float]) -> dict[str, int]:
+def _ticks(result: Predicted, accounts: Mapping[str, float]) -> dict[str, int]:
     counts = {account: round(value * TICKS_PER_SECOND) for account, value in accounts.items()}
     largest = max(counts, key=lambda account: counts[account])
     counts[largest] += round(result.step_time_s * TICKS_PER_SECOND) - sum(counts.values())

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simdml.errors import SimdmlError
-from simdml.results.plain import plain
 from simdml.results.record import record
 from simdml.results.result import Result
+from simdml.results.saved import Predicted, read_saved
 from simdml.scenario.building import build
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.simulate import simulate, simulate_built
@@ -39,7 +39,7 @@ class Effect:
 class Sensitivity:
     """A job's step and what changes it, what helps most first."""
 
-    result: Result
+    result: Predicted
     effects: tuple[Effect, ...]
 
     @property
@@ -74,7 +74,6 @@ class Sensitivity:
         """Return the sensitivities as plain data."""
         data = {
             "name": self.result.name,
-            "scenario": plain(self.result.inputs["scenario"]),
             "step_time_s": self.step_time_s,
             "binding_constraint": self.in_words(),
             "knobs": [
@@ -88,6 +87,7 @@ class Sensitivity:
                 }
                 for effect in self.effects
             ],
+            "result": self.result.to_dict(),
         }
         return record("sensitivity", data)
 
@@ -117,7 +117,11 @@ def sensitivity(
         SimdmlError: anything wrong with the scenario as it is.
     """
     scenario = load_scenario(source, assignments)
-    result = simulate(scenario)
+    return turn_each(scenario, simulate(scenario), jobs=jobs)
+
+
+def turn_each(scenario: Scenario, result: Result, *, jobs: int | None = None) -> Sensitivity:
+    """Return what would make the job of ``scenario``, which was simulated with ``result``, faster."""
     built = build(scenario)
     turned = [(knob, factor) for knob in KNOBS for factor in (BETTER, WORSE) if _has(built, knob, factor)]
     answers = dict(zip([(knob.key, factor) for knob, factor in turned], _ask(scenario, turned, jobs), strict=True))
@@ -125,6 +129,12 @@ def sensitivity(
     found = Sensitivity(result, ())
     order = sorted(effects, key=lambda effect: (-found.gain(effect), -found.loss(effect)))
     return Sensitivity(result, tuple(order))
+
+
+def read_sensitivity(data: Mapping[str, Any]) -> Sensitivity:
+    """Return the study that :meth:`Sensitivity.to_dict` wrote; raises KeyError and the like for anything else."""
+    effects = (Effect(BY_KEY[k["knob"]], k["better_s"], k["worse_s"], k["reason"]) for k in data["knobs"])
+    return Sensitivity(read_saved(data["result"]), tuple(effects))
 
 
 Answer = tuple[float | None, str]

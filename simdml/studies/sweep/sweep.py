@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Every point of a sweep in the grid's order, whatever the order they were simulated in; ``base`` is what varies."""
+    """Every point of a sweep in the grid's order, however they were simulated; ``base`` is what varies."""
 
     name: str
     version: str

@@ -94,13 +94,20 @@ def text_columns(sweep: Sweep) -> list[str]:
 
 def text_cells(sweep: Sweep, row: Row, best: Row | None) -> list[str]:
     """Return the cells of a row of the table for people."""
-    values = row.point.values()
-    varied = [_cell(values[path]) if path in values else "" for path in sweep.paths]
-    if _joined(sweep):
-        named = zip(short_names(sweep.paths), varied, strict=True)
-        varied = [", ".join(f"{name} {cell}" for name, cell in named if cell)]
+    varied = [settings_text(sweep, row)] if _joined(sweep) else _varied(sweep, row)
     note = "best" if row is best else "" if row.outcome.ok else row.outcome.status
     return [str(row.point.number), *varied, *_numbers(row.outcome), note]
+
+
+def settings_text(sweep: Sweep, row: Row) -> str:
+    """Return the settings of a row in one text: "nodes 4, bandwidth 25 Gbps"."""
+    named = zip(short_names(sweep.paths), _varied(sweep, row), strict=True)
+    return ", ".join(f"{name} {cell}" for name, cell in named if cell)
+
+
+def _varied(sweep: Sweep, row: Row) -> list[str]:
+    values = row.point.values()
+    return [_cell(values[path]) if path in values else "" for path in sweep.paths]
 
 
 def _joined(sweep: Sweep) -> bool:

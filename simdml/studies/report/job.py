@@ -1,0 +1,124 @@
+"""The report on one job: what it takes, how sure that is, what binds it, and what it rests on."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Final
+
+from simdml.reporting.assumptions import assumption_sections
+from simdml.reporting.headline import headline, share, subject
+from simdml.reporting.job_sections import job_sections
+from simdml.reporting.report import Report, Section, Table, Topic, Words
+from simdml.results.result import Result
+from simdml.results.saved import Predicted
+from simdml.scenario.building import Built
+from simdml.studies.certainty import Certainty, certainty
+from simdml.studies.report.scenario_text import scenario_listing
+from simdml.studies.sensitivity.report import sensitivity_sections
+from simdml.studies.sensitivity.tornado import turn_each
+from simdml.units import format_count, format_time
+
+NEARLY_FULL: Final = 0.92
+"""Above this share of device memory a job is called at risk: what lies outside tensors is estimated."""
+_DECISIVE: Final = 0.001
+
+
+def job_report(built: Built, result: Result, label: str = "") -> Report:
+    """Return the report on the job of ``built``, which was simulated with ``result``; a study calls it ``label``."""
+    sure = certainty(built, result.step_time_s)
+    low, high = sure.interval()
+    turned = turn_each(built.scenario, result)
+    report = numbers_report(result)
+    which = f"{label}: a step" if label else "A step"
+    interval = f"{which} takes {format_time(low)} to {format_time(high)} with 90 % confidence. "
+    return Report(
+        title=report.title,
+        subject=_subject(built),
+        answer=report.answer,
+        certainty=(interval + _COVERS, *report.certainty),
+        tiles=report.tiles,
+        warnings=report.warnings,
+        sections=(
+            *sensitivity_sections(turned),
+            *report.sections,
+            _certainty_section(sure),
+            *assumption_sections(built),
+            Section(Topic.REPRODUCTION, "The scenario", (scenario_listing(built.scenario.document),)),
+        ),
+        version=report.version,
+    )
+
+
+def _subject(built: Built) -> str:
+    """Return what the job is: its own description, or model, cluster and how the work is divided."""
+    job, spec = built.job, built.scenario.spec
+    degrees = " x ".join(f"{axis} {size}" for axis, size in job.mesh.axes if size > 1)
+    facts = f"{job.build(job.training.microbatch).name} on {job.mesh.num_ranks:,} GPUs of {job.cluster.name}"
+    facts += f" ({degrees})" if degrees else ""
+    return f"{spec.description.rstrip('.')}: {facts}" if spec.description else facts
+
+
+_COVERS: Final = (
+    "The interval covers how far single kernels and collectives of the profiles were from their measurements, every "
+    "family of them taken to be wrong as a whole. It does not cover what the scenario assumes, other software than "
+    "the profiles were measured with, neighbours on the network, or anything that the model leaves out."
+)
+
+
+def numbers_report(result: Predicted) -> Report:
+    """Return what a report says of ``result`` from its numbers alone."""
+    rate = f"{format_count(float(f'{result.samples_per_s:.4g}'))} {result.sample_unit}/s"
+    if result.tokens_per_s is not None:
+        rate += f" or {format_count(float(f'{result.tokens_per_s:.4g}'))} tokens/s"
+    answer = f"A step of {result.samples_per_step:,} {result.sample_unit} takes {format_time(result.step_time_s)} "
+    answer += f"on {result.num_gpus:,} GPUs: {rate}, {share(result.mfu)} of the peak."
+    return Report(
+        title=result.name,
+        subject=subject(result),
+        answer=answer,
+        certainty=tuple(_statistics(result)),
+        tiles=tuple(headline(result)),
+        warnings=tuple(_warnings(result)),
+        sections=tuple(job_sections(result)),
+        version=result.version,
+    )
+
+
+def _statistics(result: Predicted) -> list[str]:
+    if result.half_width_s is None:
+        return []
+    if not isfinite(result.half_width_s):
+        return ["The job is random, and too few steps were simulated to say how well their mean is known."]
+    if result.half_width_s == 0:
+        return []
+    half = share(result.half_width_s / result.step_time_s)
+    return [
+        f"The job is random: the mean of the simulated steps is known to ± {half} with 95 % confidence. This says how "
+        f"well the simulation knows its own mean ({result.steps_simulated:,} steps), not how good the model is."
+    ]
+
+
+def _warnings(result: Predicted) -> list[str]:
+    full = [
+        f"{estimate.rank_class} fills {share(estimate.total / estimate.capacity)} of its memory; what lies outside "
+        "tensors is estimated, and the job may not fit."
+        for estimate in result.memory
+        if estimate.total > NEARLY_FULL * estimate.capacity
+    ]
+    return [*map(_sentence, result.notes), *full]
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
+
+
+def _certainty_section(sure: Certainty) -> Section:
+    rows = tuple(
+        (each.name, f"± {share(each.log_spread)}", f"± {share(abs(each.step_log_spread))}")
+        for each in sure.contributions
+        if abs(each.step_log_spread) >= _DECISIVE
+    )
+    total = ("all, in quadrature", "", f"± {share(sure.log_spread)}")
+    text = "One standard deviation of each family of costs, as its profile has it, and what it does to the step."
+    table = Table("Where the uncertainty comes from", ("", "of one", "of the step"), (*rows, total), total=True)
+    return Section(Topic.CERTAINTY, "How sure this is", (Words((text,)), table))
