@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from simdml.results.input import COPY, IN_TURN, NOTHING, TOO_FEW
-from simdml.results.result import Result
+from simdml.results.saved import Predicted
 
 WORDS: Final = {"storage": "reading", "decode": "decoding", COPY: "copying to the GPU"}
 
 
-def input_rows(result: Result, rate: Callable[[float], str]) -> Iterator[tuple[str, str]]:
+def input_rows(result: Predicted, rate: Callable[[float], str]) -> Iterator[tuple[str, str]]:
     """Yield what training waits for and what it could do without; ``rate`` writes samples/s."""
     found = result.input
     if found is None:
@@ -29,7 +29,7 @@ def input_rows(result: Result, rate: Callable[[float], str]) -> Iterator[tuple[s
     yield "training alone", rate(_alone(result))
 
 
-def _alone(result: Result) -> float:
+def _alone(result: Predicted) -> float:
     """Return the samples/s of training if data were there at once."""
     assert result.input is not None
     return result.samples_per_step / (result.step_time_s - result.input.waits_s)

@@ -8,6 +8,8 @@ from typing import Any
 
 from simdml.costs.memory import MemoryEstimate
 from simdml.results.breakdown import RankBreakdown
+from simdml.results.evaluation import Evaluation
+from simdml.results.input import InputActivity
 from simdml.results.links import LinkLoad
 from simdml.results.plain import MEMORY_PARTS
 from simdml.results.result import Result
@@ -36,12 +38,20 @@ class SavedResult:
     breakdowns: tuple[RankBreakdown, ...]
     path_s: Mapping[str, float]
     links: tuple[LinkLoad, ...]
+    input: InputActivity | None
+    evaluation: Evaluation | None
     record: Mapping[str, Any] = field(repr=False)
 
     @property
     def breakdown(self) -> Mapping[str, float]:
         """Seconds by account on the rank that ends the step."""
         return self.breakdowns[0].seconds
+
+    @property
+    def samples_per_s_with_evaluation(self) -> float:
+        """Samples trained a second, the time of evaluations included."""
+        share = 0.0 if self.evaluation is None else self.evaluation.share(self.step_time_s)
+        return self.samples_per_s * (1 - share)
 
     def path_accounts(self) -> dict[str, float]:
         """Return seconds on the critical path by account."""
@@ -85,6 +95,8 @@ def read_saved(data: Mapping[str, Any]) -> SavedResult:
         breakdowns=tuple(map(_breakdown, data["breakdowns"])),
         path_s=data["critical_path"]["account_s"],
         links=tuple(LinkLoad(**load) for load in data["links"]),
+        input=None if data.get("input") is None else InputActivity(**data["input"]),
+        evaluation=_evaluation(data.get("evaluation")),
         record=data,
     )
 
@@ -92,6 +104,12 @@ def read_saved(data: Mapping[str, Any]) -> SavedResult:
 def _memory(data: Mapping[str, Any]) -> MemoryEstimate:
     parts = {part: float(data[f"{part}_bytes"]) for part in MEMORY_PARTS}
     return MemoryEstimate(rank_class=data["rank_class"], capacity=data["capacity_bytes"], **parts)
+
+
+def _evaluation(data: Mapping[str, Any] | None) -> Evaluation | None:
+    if data is None:
+        return None
+    return Evaluation(data["every_steps"], data["samples"], data["passes"], data["seconds"])
 
 
 def _breakdown(data: Mapping[str, Any]) -> RankBreakdown:

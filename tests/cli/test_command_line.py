@@ -22,6 +22,7 @@ FLAGS = {
     "sensitivity": ["FILE", "--set", "--jobs", "--json", "--figure"],
     "compare": ["REFERENCE", "OTHERS", "--set", "--by", "--json", "--figure"],
     "sweep": ["FILE", "--vary", "--set", "--jobs", "--dask", "--out", "--best", "--json"],
+    "report": ["SOURCE...", "-o", "--set"],
     "check": ["FILE", "--set"],
     "goodput": ["FILE", "--set", "--seeds", "--json", "--figure", "--out"],
     "list": ["KIND"],

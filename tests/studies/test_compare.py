@@ -96,7 +96,7 @@ def test_tables_and_data_have_every_scenario():
     assert rows["model.name"] == ["resnet50", "gpt2_xl", "ranker"]
     assert waterfall_rows(comparison.others[0])[-1][0] == "step"
     data = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
-    assert [each["name"] for each in data["comparisons"]] == ["gpt2_xl_1f1b", "custom_layers"]
+    assert [each["scenario"] for each in data["comparisons"]] == ["gpt2_xl_1f1b", "custom_layers"]
     for each in data["comparisons"]:
         fall = each["waterfall"]
         assert sum(Fraction(c["difference_s"]) for c in fall["causes"]) == (
