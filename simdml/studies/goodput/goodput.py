@@ -173,7 +173,7 @@ class Goodput:
 
     def plot(self) -> Figure:
         """Return a figure: when training ends, and what is lost to which cause."""
-        from simdml.reporting.goodput_figure import goodput_figure
+        from simdml.studies.goodput.figure import goodput_figure
 
         return goodput_figure(self)
 
