@@ -10,21 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import inf
 
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.operations import Wait
-from simdml.engine.stream import STEPS_KEPT, Host, Operation, Stream
+from simdml.engine.stream import STEPS_KEPT, Agenda, Host, Operation, PacedStream, Stream
 from simdml.engine.track import Blame, Entry
 
 
 @dataclass(slots=True)
 class Task:
-    """Operations ``first`` to ``last``, the first of them ``waits``; ``runs`` counts those that are over."""
+    """Operations ``first`` to ``last``, the first of them ``waits``; ``heard`` of these are over for its next run."""
 
     first: int
     last: int
     waits: list[Wait]
-    runs: int = 0
+    heard: int = 0
 
 
 class TaskQueue:
@@ -36,6 +37,7 @@ class TaskQueue:
     def __init__(
         self,
         env: SimEnvironment,
+        agenda: Agenda,
         name: str,
         rank: int,
         host: Host,
@@ -44,6 +46,7 @@ class TaskQueue:
         added: Callable[[Stream], None],
     ) -> None:
         self.env = env
+        self.agenda = agenda
         self.name = name
         self.rank = rank
         self.host = host
@@ -66,11 +69,13 @@ class TaskQueue:
     def listen(self, number: int, blame: Blame | None = None) -> None:
         """Make task ``number`` ready for its next run, now or when the last of its waits is over."""
         task = self.tasks[number]
-        for wait in task.waits:
-            due = task.runs + wait.number
-            if wait.event.count <= due:
-                wait.event.waiting.append((_Bell(self, number), due))
+        while task.heard < len(task.waits):
+            wait = task.waits[task.heard]
+            task.heard += 1
+            if not wait.take():
+                wait.waiter = _Bell(self, number)
                 return
+        task.heard = 0
         self.make_ready(number, blame)
 
     def make_ready(self, number: int, blame: Blame | None) -> None:
@@ -87,7 +92,6 @@ class TaskQueue:
 
     def over(self, number: int) -> None:
         """Task ``number`` has run."""
-        self.tasks[number].runs += 1
         self.listen(number)
 
     def _dispatch(self) -> None:
@@ -111,23 +115,28 @@ class TaskQueue:
 class _Bell:
     """Stands in for a stream in an event's list of waiters."""
 
-    __slots__ = ("number", "queue")
+    __slots__ = ("number", "queue", "ready")
 
     def __init__(self, queue: TaskQueue, number: int) -> None:
         self.queue = queue
         self.number = number
+        self.ready = -inf
 
-    def finish(self, start: float, blame: Blame | None = None) -> None:
-        """The event was recorded."""
-        del start
+    def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
+        """The event is recorded at ``end``."""
+        del start, end
         self.queue.listen(self.number, blame)
 
+    def go_on(self) -> None:
+        """The event was recorded before; not where everything goes by one clock."""
+        raise AssertionError("a task's wait is over in the past")
 
-class Lane(Stream):
+
+class Lane(PacedStream):
     """One of the streams that run the tasks of a queue."""
 
     def __init__(self, queue: TaskQueue, name: str, number: int) -> None:
-        super().__init__(queue.env, name, queue.rank, queue.host)
+        super().__init__(queue.env, queue.agenda, name, queue.rank, queue.host)
         self.queue = queue
         self.number = number
         self.operations = queue.operations
@@ -140,53 +149,51 @@ class Lane(Stream):
 
     def wake(self, task: int, blame: Blame | None) -> None:
         """Begin ``task`` after a pause that ``blame`` ended."""
-        self._enter(task, self.ready, blame)
-        self._begin()
+        self._enter(task, blame)
+        self.run()
 
-    def _enter(self, task: int, ready: float, blame: Blame | None) -> None:
+    def run(self) -> None:
+        """Run operations until one takes time or no task is left."""
+        while self.task is not None and self.operations[self.index].begin(self):
+            self._turn()
+
+    def _enter(self, task: int, blame: Blame | None) -> None:
         self.task = task
         first, now = self.queue.tasks[task].first, self.env.now
         self.index = first + len(self.queue.tasks[task].waits)
-        if ready < now:
-            self.entries.append(Entry(self.index - 1, ready, now, now, blame))
+        if self.ready < now:
+            self.entries.append(Entry(self.index - 1, self.ready, now, now, blame))
+            self.ready = now
 
-    def _begin(self) -> None:
-        while self.task is not None:
-            self.ready = self.env.now
-            if not self.operations[self.index].begin(self):
-                return
-            # What takes no time leaves no entry.
-            self._go_on()
-
-    def _advance(self, start: float, blame: Blame | None) -> None:
-        """Enter the finished operation; turn to the next, or to another task."""
-        self.entries.append(Entry(self.index, self.ready, start, self.env.now, blame))
-        self._go_on()
-
-    def _go_on(self) -> None:
+    def _turn(self) -> bool:
+        """Turn to the next operation, or to another task; False if there is none."""
         assert self.task is not None
         self.index += 1
         if self.index <= self.queue.tasks[self.task].last:
-            return
+            return True
         self.forget(STEPS_KEPT * len(self.operations))
         done, self.task = self.task, None
-        self.ready = self.env.now
         self.queue.over(done)
         following = self.queue.take()
         if following is None:
             heappush(self.queue.idle, self.number)
-        else:
-            self._enter(following, self.ready, None)
+            return False
+        self._enter(following, None)
+        return True
 
 
 def _tasks(operations: Sequence[Operation]) -> list[Task]:
+    """Return the tasks of a stream, each with waits of its own in place of those of the stream."""
     assert isinstance(operations[0], Wait), "a stream with lanes begins with a wait"
     tasks: list[Task] = []
     for index, operation in enumerate(operations):
         if not isinstance(operation, Wait):
             tasks[-1].last = index
-        elif index == 0 or not isinstance(operations[index - 1], Wait):
-            tasks.append(Task(index, index, [operation]))
-        else:
-            tasks[-1].waits.append(operation)
+            continue
+        if index == 0 or not isinstance(operations[index - 1], Wait):
+            tasks.append(Task(index, index, []))
+        tasks[-1].waits.append(Wait(operation.event, operation.lag))
+    for wait in {id(operation): operation for operation in operations}.values():
+        if isinstance(wait, Wait):
+            wait.event.waits.remove(wait)
     return tasks

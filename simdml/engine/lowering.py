@@ -24,8 +24,9 @@ from simdml.engine.folding import Partition, fold
 from simdml.engine.kernels import Kernels, kernels
 from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Network
+from simdml.engine.pacing import paced_streams
 from simdml.engine.serving import Serving
-from simdml.engine.stream import Host, Operation, Stream
+from simdml.engine.stream import Agenda, Host, Operation, PacedStream, Stream
 from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine
 from simdml.program.instructions import (
     INPUT,
@@ -130,6 +131,8 @@ class _Builder:
         self.conditions = conditions
         self.delay = ops.VaryingDelay if conditions.jitter_cv else ops.Delay
         self.coarsened = coarsened
+        self.agenda = Agenda()
+        self.paced = [paced_streams(self.program, each) for each in self.program.classes]
         self.serving = Serving(execution, costs.server)
         self.bundles: dict[tuple[int, float], Bundle] = {}
         self.rendezvous: dict[tuple[str, str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
@@ -154,22 +157,24 @@ class _Builder:
         program_class = self.program.class_of_rank[rank]
         rank_program = self.program.classes[program_class]
         host = Host(self.conditions.jitter(rank))
+        paced = self.paced[program_class]
         events: dict[str, ops.Event] = defaultdict(ops.Event)
         execution = RankExecution(rank, program_class, [], [])
         for stream_program in rank_program.streams:
             name, env = stream_program.name, self.execution.env
+            kind = PacedStream if name in paced else Stream
             once, beside_once = self._merged(stream_program.beforehand, rank, name)
             step, beside = self._merged(stream_program.instructions, rank, name)
             operations, meanings, repeats_from = self._lowered(once, step, rank, name, events)
             add = partial(execution.add, meanings=meanings)
             if stream_program.lanes:
-                add(TaskQueue(env, name, rank, host, operations, stream_program.lanes, add).first)
+                add(TaskQueue(env, self.agenda, name, rank, host, operations, stream_program.lanes, add).first)
             else:
-                stream = Stream(env, name, rank, host)
+                stream = kind(env, self.agenda, name, rank, host)
                 stream.operations, stream.repeats_from = operations, repeats_from
                 add(stream)
             if beside:
-                stream = Stream(env, _beside(name), rank, host)
+                stream = kind(env, self.agenda, _beside(name), rank, host)
                 stream.operations, meanings, stream.repeats_from = self._lowered(
                     beside_once, beside, rank, stream.name, events
                 )
@@ -272,7 +277,7 @@ class _Builder:
         meaning = self.joint_meanings.get((key, me))
         if meaning is None:
             meaning = self.joint_meanings[key, me] = found.middle.meaning(me, group)
-        meeting = self.meetings.setdefault(joint.group, ops.Meeting(self.execution.env, len(classes)))
+        meeting = self.meetings.setdefault(joint.group, ops.Meeting(len(classes)))
         launched = clock + found.middle.launched_s[me]
         lowered.append((ops.Together(meeting, found.middle.seconds, launched), meaning))
         after = Stretch(launched=-inf)
@@ -465,9 +470,9 @@ class _Builder:
                 classes = classes_of(instruction, rank, self.table, self.partition)
                 meeting = self.rendezvous.setdefault(
                     (instruction.group, instruction.kind, instruction.transport, instruction.tag, stream, classes),
-                    ops.Rendezvous(network, len(classes)),
+                    ops.Rendezvous(len(classes)),
                 )
-                operation: Operation = ops.Collective(meeting, bundle, payload, latency)
+                operation: Operation = ops.Collective(network, meeting, bundle, payload, latency)
             case Send():
                 account = instruction.axis
                 peer = self.table.members(instruction, rank)[1]

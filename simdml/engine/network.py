@@ -19,6 +19,7 @@ from simdml.engine.bundles import MOST, Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
 from simdml.engine.environment import NORMAL, Priority, SimEnvironment
 from simdml.engine.fairness import max_min_rates
+from simdml.engine.reservations import Reservations
 from simdml.engine.transfers import Booking, Callbacks, Departure, Wakeup
 
 CASES_KEPT: Final = 4096
@@ -39,7 +40,9 @@ class Network:
         self._bundles: dict[Flow, Bundle] = {}
         self._on_link: list[dict[Bundle, None]] = [{} for _ in self.capacities]
         self._demand = [0] * len(self.capacities)
+        self._reservations = Reservations(len(self.capacities))
         self._when_departing: Callbacks = [self._departed]
+        self._when_departing_ahead: Callbacks = [self._departed_ahead]
         self._when_ending: Callbacks = [self._ended]
         self._when_done: Callbacks = [self._woken]
         self._dirty: dict[Bundle, None] = {}
@@ -55,6 +58,8 @@ class Network:
     def send(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
         """Move ``payload_bytes`` after ``latency_s`` (on the tick), then call ``done``."""
         self.started += 1
+        if self._reservations.num:
+            self._give_way(bundle)
         if payload_bytes <= 0 or not bundle.links:
             free_s = transfer_s(payload_bytes, bundle.cap) if payload_bytes > 0 and bundle.cap < inf else 0.0
             bundle.carried += payload_bytes
@@ -65,6 +70,13 @@ class Network:
             self._put_off(bundle, payload_bytes, latency_s, done)
         else:
             self._depart(bundle, payload_bytes, done)
+
+    def send_at(self, bundle: Bundle, payload_bytes: float, begins: float, done: Callable[[], None]) -> None:
+        """Begin to move ``payload_bytes`` at ``begins``, now or later, and call ``done`` when it is through."""
+        self.started += 1
+        assert begins >= self.env.now, "a transfer begins in the past"
+        if not self._reserve(bundle, payload_bytes, begins, done):
+            self._depart_at(begins, bundle, payload_bytes, done)
 
     def transfer(self, flow: Flow, payload_bytes: float, latency_s: float = 0.0) -> simpy.Event:
         """Return a SimPy event that succeeds when the payload is through, for use in processes."""
@@ -77,6 +89,8 @@ class Network:
         self.capacities[link] = bytes_per_s
         self._cases.clear()
         changed = [bundle for bundle in self._bundles.values() if link in bundle.links]
+        for bundle in changed:
+            self._give_way(bundle)
         touched = dict.fromkeys(link for bundle in changed for link in bundle.links)
         users = dict.fromkeys(user for each in touched for user in self._users(each))
         for user in users:
@@ -148,9 +162,55 @@ class Network:
         """A booked transfer is through, unless it was given up; it was in nobody's way."""
         if booking.pending:
             bundle = booking.bundle
-            self._give_up(booking)
+            if booking.reserved:
+                self._reservations.remove(booking)
+                booking.pending = False
+            else:
+                self._give_up(booking)
             bundle.carried += booking.payload_bytes
             booking.done()
+
+    def _departed_ahead(self, departure: Departure) -> None:
+        bundle, payload_bytes, done = departure.bundle, departure.payload_bytes, departure.done
+        if not self._reserve(bundle, payload_bytes, self.env.now, done):
+            self._give_way(bundle)
+            self._depart(bundle, payload_bytes, done)
+
+    def _reserve(self, bundle: Bundle, payload_bytes: float, begins: float, done: Callable[[], None]) -> bool:
+        """Reserve the links of a transfer, if nobody is there without a reservation and there is room."""
+        for link in bundle.links:
+            if self._demand[link]:
+                return False
+        _, solo_s = bundle.solo_times.get(payload_bytes) or bundle.time_alone(payload_bytes)
+        if not self._reservations.fit(bundle, begins, begins + solo_s):
+            return False
+        booking = Booking(self._when_ending, bundle, payload_bytes, begins, done)
+        self._reservations.add(booking, begins + solo_s)
+        self.env.schedule(cast(simpy.Event, booking), NORMAL, begins + solo_s - self.env.now)
+        return True
+
+    def _depart_at(self, begins: float, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
+        departure = Departure(self._when_departing_ahead, bundle, payload_bytes, done)
+        self.env.schedule(cast(simpy.Event, departure), NORMAL, begins - self.env.now)
+
+    def _give_way(self, bundle: Bundle) -> None:
+        """Give up what is reserved on the links of ``bundle``, and of all that has begun there and counts from now on.
+
+        How long others will take is no longer certain where a transfer comes that has no reservation.
+        """
+        now, links = self.env.now, list(bundle.links)
+        while links:
+            reserved = self._reservations.on(links)
+            links = []
+            for booking in reserved:
+                self._reservations.remove(booking)
+                if booking.begins <= now:
+                    booking.bundle.booked[booking] = None
+                    self._enter(booking.bundle)
+                    links += booking.bundle.links
+                else:
+                    booking.pending = False
+                    self._depart_at(booking.begins, booking.bundle, booking.payload_bytes, booking.done)
 
     def _give_up(self, booking: Booking) -> None:
         """Take a booked transfer off its links."""

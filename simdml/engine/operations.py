@@ -1,14 +1,19 @@
-"""What streams do: take time, move data, meet other ranks, wait for each other."""
+"""What streams do: take time, move data, meet other ranks, wait for each other.
+
+Whatever one stream tells another, a message, a record, an arrival, carries the time at which it happens, which may be
+ahead of the simulation's clock.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Protocol
 
-from simdml.engine.bundles import Bundle
+from simdml.engine.bundles import Bundle, transfer_s
 from simdml.engine.clock import quantize
-from simdml.engine.environment import SimEnvironment
 from simdml.engine.network import Network
 from simdml.engine.stream import Operation, Stream
 from simdml.engine.track import Blame, blame_on
@@ -29,11 +34,13 @@ class Delay:
 
     def begin(self, stream: Stream) -> bool:
         """End after the duration, or later if the host is behind."""
-        now = stream.ready
-        late = stream.host.base + self.launched - now - self.duration
-        late = max(late, 0.0)
-        stream.finish_in(late + self.duration, now + late)
-        return False
+        start = stream.ready
+        end = start + self.duration
+        bound = stream.host.base + self.launched
+        if bound > end:
+            start += bound - end
+            end = bound
+        return stream.advance(start, end)
 
 
 class VaryingDelay(Delay):
@@ -43,64 +50,103 @@ class VaryingDelay(Delay):
 
     def begin(self, stream: Stream) -> bool:
         """End after the duration times the factor, or later if the host is behind."""
-        now = stream.ready
-        late = max(stream.host.base + self.launched - now - self.duration, 0.0)
-        stream.finish_in(late + quantize(self.duration * stream.host.factor), now + late)
-        return False
+        start = stream.ready
+        start += max(stream.host.base + self.launched - start - self.duration, 0.0)
+        return stream.advance(start, start + quantize(self.duration * stream.host.factor))
 
 
-class Rendezvous:
+class Transfer:
+    """A payload on its way over the links of a bundle.
+
+    ``alone_s`` is how long it takes in any case where no link it uses can be contended, else None.
+    """
+
+    __slots__ = ("alone_s", "bundle", "latency", "network", "payload_bytes")
+
+    def __init__(self, network: Network, bundle: Bundle, payload_bytes: float, latency: float) -> None:
+        self.network = network
+        self.bundle = bundle
+        self.payload_bytes = payload_bytes
+        self.latency = latency
+        self.alone_s: float | None = None
+        if payload_bytes <= 0:
+            self.alone_s = latency
+        elif not bundle.links:
+            self.alone_s = latency + (transfer_s(payload_bytes, bundle.cap) if bundle.cap < inf else 0.0)
+
+    def send(self, start: float, done: Callable[[], None]) -> None:
+        """Begin at ``start``, now or later, and call ``done`` when it is through."""
+        self.network.send_at(self.bundle, self.payload_bytes, start + self.latency, done)
+
+
+class Gathering:
+    """Members of a group come together, in any order; the last of them in time begins what they do together."""
+
+    __slots__ = ("arrived", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.arrived: list[Stream] = []
+
+    def complete(self, stream: Stream) -> bool:
+        """Note that ``stream`` has come; whether all have."""
+        self.arrived.append(stream)
+        return len(self.arrived) == self.size
+
+    def leave(self) -> tuple[list[Stream], Stream]:
+        """Return who came, and the last of them; others may come from now on."""
+        members, self.arrived = self.arrived, []
+        last = members[-1]
+        for member in members:
+            if member.ready > last.ready:
+                last = member
+        return members, last
+
+
+def _leave(members: list[Stream], last: Stream, start: float, end: float, blame: Blame) -> None:
+    for member in members:
+        member.finish_at(start, end, None if member is last else blame)
+
+
+class Rendezvous(Gathering):
     """The meeting place of one communicator: a collective starts when its last member arrives."""
 
-    __slots__ = ("arrived", "network", "size")
+    __slots__ = ()
 
-    def __init__(self, network: Network, size: int) -> None:
-        self.network = network
-        self.size = size
-        self.arrived: list[Stream] = []
-
-    def arrive(self, stream: Stream, collective: Collective) -> None:
-        """Join the collective in hand; the last to come starts it."""
-        self.arrived.append(stream)
-        if len(self.arrived) < self.size:
+    def arrive(self, stream: Stream, transfer: Transfer) -> None:
+        """Join the collective in hand; when all have come, it starts."""
+        if not self.complete(stream):
             return
-        members, self.arrived = self.arrived, []
-        done = partial(self._done, members, stream, stream.ready, blame_on(stream))
-        self.network.send(collective.bundle, collective.payload_bytes, collective.latency, done)
-
-    @staticmethod
-    def _done(members: list[Stream], last: Stream, start: float, blame: Blame) -> None:
-        for member in members:
-            member.finish(start, None if member is last else blame)
+        members, last = self.leave()
+        start, blame = last.ready, blame_on(last)
+        if transfer.alone_s is not None:
+            _leave(members, last, start, start + transfer.alone_s, blame)
+        else:
+            transfer.send(start, partial(_left, members, last, start, blame))
 
 
-class Meeting:
+def _left(members: list[Stream], last: Stream, start: float, blame: Blame) -> None:
+    _leave(members, last, start, last.env.now, blame)
+
+
+class Meeting(Gathering):
     """Where the members of a group come together for what they do together."""
 
-    __slots__ = ("arrived", "bound", "env", "size")
+    __slots__ = ("bound",)
 
-    def __init__(self, env: SimEnvironment, size: int) -> None:
-        self.env = env
-        self.size = size
-        self.arrived: list[Stream] = []
-        self.bound = 0.0
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.bound = -inf
 
     def arrive(self, stream: Stream, together: Together) -> None:
-        """Join; the last to come starts it."""
-        self.arrived.append(stream)
+        """Join; when all have come, it starts."""
         self.bound = max(self.bound, stream.host.base + together.launched)
-        if len(self.arrived) < self.size:
+        if not self.complete(stream):
             return
-        now, members = stream.ready, self.arrived
-        late = max(self.bound - now - together.duration, 0.0)
-        self.arrived, self.bound = [], 0.0
-        done = partial(self._done, members, stream, now + late, blame_on(stream))
-        self.env.call_in(late + together.duration, done)
-
-    @staticmethod
-    def _done(members: list[Stream], last: Stream, start: float, blame: Blame) -> None:
-        for member in members:
-            member.finish(start, None if member is last else blame)
+        members, last = self.leave()
+        end = max(last.ready + together.duration, self.bound)
+        self.bound = -inf
+        _leave(members, last, end - together.duration, end, blame_on(last))
 
 
 class Together:
@@ -122,16 +168,16 @@ class Together:
         return False
 
 
-class Collective:
+class Collective(Transfer):
     """One collective of a communicator, as one coupled transfer over all the links it loads."""
 
-    __slots__ = ("bundle", "latency", "payload_bytes", "rendezvous")
+    __slots__ = ("rendezvous",)
 
-    def __init__(self, rendezvous: Rendezvous, bundle: Bundle, payload_bytes: float, latency: float) -> None:
+    def __init__(
+        self, network: Network, rendezvous: Rendezvous, bundle: Bundle, payload_bytes: float, latency: float
+    ) -> None:
+        super().__init__(network, bundle, payload_bytes, latency)
         self.rendezvous = rendezvous
-        self.bundle = bundle
-        self.payload_bytes = payload_bytes
-        self.latency = latency
 
     def begin(self, stream: Stream) -> bool:
         """Arrive."""
@@ -139,21 +185,17 @@ class Collective:
         return False
 
 
-class Copy:
+class Copy(Transfer):
     """A transfer that concerns no other rank, such as one between a device and its host."""
 
-    __slots__ = ("bundle", "latency", "network", "payload_bytes")
-
-    def __init__(self, network: Network, bundle: Bundle, payload_bytes: float, latency: float) -> None:
-        self.network = network
-        self.bundle = bundle
-        self.payload_bytes = payload_bytes
-        self.latency = latency
+    __slots__ = ()
 
     def begin(self, stream: Stream) -> bool:
         """Move the payload, then go on."""
-        done = partial(Stream.finish, stream, stream.ready)
-        self.network.send(self.bundle, self.payload_bytes, self.latency, done)
+        start = stream.ready
+        if self.alone_s is not None:
+            return stream.advance(start, start + self.alone_s)
+        self.send(start, partial(Stream.finish, stream, start))
         return False
 
 
@@ -175,53 +217,60 @@ class Every:
 
 
 class Channel:
-    """Messages from one rank to another, received in the order they were sent."""
+    """Messages from one rank to another, received in the order they were sent.
+
+    ``messages`` are those nobody has received yet: when each began to move, when it arrives, and what it was due to.
+    """
 
     __slots__ = ("messages", "receiver")
 
     def __init__(self) -> None:
-        self.messages = 0
+        self.messages: deque[tuple[float, float, Blame]] = deque()
         self.receiver: Stream | None = None
 
-    def deliver(self, start: float, blame: Blame) -> None:
-        """A message that began to move at ``start`` has arrived."""
-        if self.receiver is None:
-            self.messages += 1
+    def deliver(self, start: float, end: float, blame: Blame) -> None:
+        """A message that began to move at ``start`` arrives at ``end``."""
+        receiver = self.receiver
+        if receiver is None:
+            self.messages.append((start, end, blame))
+            return
+        self.receiver = None
+        if end > receiver.ready:
+            receiver.finish_at(start, end, blame)
         else:
-            receiver, self.receiver = self.receiver, None
-            receiver.finish(start, blame)
+            receiver.go_on()
 
     def receive(self, stream: Stream) -> bool:
-        """Take the next message, now or when it comes."""
-        if self.messages:
-            self.messages -= 1
-            return True
-        self.receiver = stream
-        return False
+        """Take the next message when it has come."""
+        if not self.messages:
+            self.receiver = stream
+            return False
+        start, end, blame = self.messages.popleft()
+        return end <= stream.ready or stream.advance(start, end, blame)
 
 
-class Send:
+class Send(Transfer):
     """Move a message; the stream goes on when it has left and arrived."""
 
-    __slots__ = ("bundle", "channel", "latency", "network", "payload_bytes")
+    __slots__ = ("channel",)
 
     def __init__(
         self, network: Network, channel: Channel, bundle: Bundle, payload_bytes: float, latency: float
     ) -> None:
-        self.network = network
+        super().__init__(network, bundle, payload_bytes, latency)
         self.channel = channel
-        self.bundle = bundle
-        self.payload_bytes = payload_bytes
-        self.latency = latency
 
     def begin(self, stream: Stream) -> bool:
         """Move the message and deliver it."""
-        done = partial(self._done, stream, stream.ready, blame_on(stream))
-        self.network.send(self.bundle, self.payload_bytes, self.latency, done)
+        start, blame = stream.ready, blame_on(stream)
+        if self.alone_s is not None:
+            self.channel.deliver(start, start + self.alone_s, blame)
+            return stream.advance(start, start + self.alone_s)
+        self.send(start, partial(self._done, stream, start, blame))
         return False
 
     def _done(self, stream: Stream, start: float, blame: Blame) -> None:
-        self.channel.deliver(start, blame)
+        self.channel.deliver(start, stream.env.now, blame)
         stream.finish(start)
 
 
@@ -241,19 +290,22 @@ class Receive:
 class Waiter(Protocol):
     """A stream, or what waits in its place."""
 
-    def finish(self, start: float, blame: Blame | None = None) -> None:
-        """Go on: what was waited for has happened."""
+    ready: float
+
+    def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
+        """Go on at ``end``, when what was waited for happens."""
+
+    def go_on(self) -> None:
+        """Go on: what was waited for happened before."""
 
 
 class Event:
-    """How often an event of one rank was recorded, and who waits for the next time."""
+    """Something one rank records, and those who wait for it."""
 
-    __slots__ = ("blame", "count", "waiting")
+    __slots__ = ("waits",)
 
     def __init__(self) -> None:
-        self.count = 0
-        self.blame: Blame | None = None
-        self.waiting: list[tuple[Waiter, int]] = []
+        self.waits: list[Wait] = []
 
 
 class Record:
@@ -265,35 +317,54 @@ class Record:
         self.event = event
 
     def begin(self, stream: Stream) -> bool:
-        """Count and release the waits this record matches."""
-        event = self.event
-        event.count += 1
-        if event.waiting:
-            released = [waiter for waiter, number in event.waiting if number < event.count]
-            event.waiting = [waiting for waiting in event.waiting if waiting[1] >= event.count]
-            blame, now = blame_on(stream), stream.ready
-            for waiter in released:
-                waiter.finish(now, blame)
+        """Tell all who wait for it, now or later."""
+        time, blame = stream.ready, blame_on(stream)
+        for wait in self.event.waits:
+            wait.recorded(time, blame)
         return True
 
 
 class Wait:
-    """Hold the stream until the matching record; ``number`` counts this stream's waits for the event, from -lag."""
+    """Hold the stream until the matching record; the first ``lag`` waits are for nothing.
 
-    __slots__ = ("event", "number")
+    ``records`` are those that came before anybody waited for them: when, and what they were due to.
+    """
+
+    __slots__ = ("event", "lag", "records", "waiter")
 
     def __init__(self, event: Event, lag: int = 0) -> None:
         self.event = event
-        self.number = -lag
+        self.lag = lag
+        self.records: deque[tuple[float, Blame | None]] = deque([(-inf, None)] * lag)
+        self.waiter: Waiter | None = None
+        event.waits.append(self)
 
     def begin(self, stream: Stream) -> bool:
-        """Go on if the event was recorded often enough, else wait."""
-        number = self.number
-        self.number += 1
-        if self.event.count > number:
+        """Go on when the event is recorded."""
+        if not self.records:
+            self.waiter = stream
+            return False
+        time, blame = self.records.popleft()
+        return time <= stream.ready or stream.advance(time, time, blame)
+
+    def take(self) -> bool:
+        """Return whether a record came before, and count it as waited for."""
+        if self.records:
+            self.records.popleft()
             return True
-        self.event.waiting.append((stream, number))
         return False
+
+    def recorded(self, time: float, blame: Blame) -> None:
+        """The event is recorded once more."""
+        waiter = self.waiter
+        if waiter is None:
+            self.records.append((time, blame))
+            return
+        self.waiter = None
+        if time > waiter.ready:
+            waiter.finish_at(time, time, blame)
+        else:
+            waiter.go_on()
 
 
 class StepEnd:
@@ -306,7 +377,10 @@ class StepEnd:
         self.synchronise = synchronise
 
     def begin(self, stream: Stream) -> bool:
-        """Report the step as done now."""
+        """Report the step as done when the simulation's clock has come to it."""
+        if stream.ready > stream.env.now:
+            stream.pause()
+            return False
         if self.synchronise:
             stream.host.base = stream.ready
         stream.host.next_step()

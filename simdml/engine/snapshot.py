@@ -34,7 +34,7 @@ def snapshot(execution: Execution) -> Hashable | None:
             tuple(_stream(stream, streams[0].step, now) for stream in streams),
             tuple(_bundle(bundle, number, now) for bundle in execution.network.active()),
             tuple(_pending(execution, number, now)),
-            tuple(_meetings(streams, number)),
+            tuple(_meetings(streams, number, now)),
         )
     except _OpaqueError:
         return None
@@ -81,7 +81,7 @@ def _owner(done: Callable[[], None], number: dict[int, int]) -> Hashable:
     return number[id(who)] if isinstance(who, Stream) else tuple(number[id(stream)] for stream in who)
 
 
-def _meetings(streams: list[Stream], number: dict[int, int]) -> Iterator[Hashable]:
+def _meetings(streams: list[Stream], number: dict[int, int], now: float) -> Iterator[Hashable]:
     """Yield who waits where, and how far records and messages are ahead of those who wait for them."""
     seen: set[int] = set()
     for stream in streams:
@@ -90,13 +90,21 @@ def _meetings(streams: list[Stream], number: dict[int, int]) -> Iterator[Hashabl
                 continue
             seen.add(id(operation))
             if isinstance(operation, ops.Wait):
-                yield operation.event.count - operation.number
+                # What happened before the stream is ready for it is no different from what happens just then.
+                yield operation.waiter is None, tuple(max(time, stream.ready) - now for time, _ in operation.records)
             elif isinstance(operation, ops.Receive):
                 receiver = operation.channel.receiver
-                yield operation.channel.messages, None if receiver is None else number[id(receiver)]
+                moving = tuple(
+                    (start - now, end - now) if end > stream.ready else None
+                    for start, end, _ in operation.channel.messages
+                )
+                yield moving, None if receiver is None else number[id(receiver)]
             elif isinstance(operation, ops.Collective):
-                yield tuple(number[id(member)] for member in operation.rendezvous.arrived)
+                yield _numbers(operation.rendezvous.arrived, number)
             elif isinstance(operation, ops.Together):
                 meeting = operation.meeting
-                bound = meeting.bound - meeting.env.now if meeting.arrived else 0.0
-                yield tuple(number[id(member)] for member in meeting.arrived), bound
+                yield _numbers(meeting.arrived, number), meeting.bound - now
+
+
+def _numbers(members: list[Stream], number: dict[int, int]) -> tuple[int, ...]:
+    return tuple(sorted(number[id(member)] for member in members))

@@ -1,11 +1,17 @@
 """An in-order stream of operations, and the host thread that launches them.
 
-A stream is its own event on SimPy's heap and has at most one entry there: while an operation takes time, or when a
-blocked operation was released. It repeats its operations step after step.
+What a stream does next, and until when, usually follows from what it knows already: such a stream runs ahead of the
+simulation's clock, on a clock of its own, until it needs something that nobody knows yet, a message that was not sent
+or a transfer that others may slow down. Whatever is unknown depends on an entry of SimPy's heap and so lies at or after
+the present; all that is known has been worked out. At the end of a step a stream lets the clock catch up, so that
+nobody runs into steps that were not asked for.
+
+Where the order of what happens decides, as it does for servers, streams are paced: they go by the clock alone.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -15,7 +21,7 @@ from simdml.engine.conditions import Jitter
 from simdml.engine.environment import NORMAL, SimEnvironment
 from simdml.engine.track import Blame, Entry, Track
 
-STEPS_KEPT = 3
+STEPS_KEPT = 4
 """Entries of this many latest steps are kept for the results; memory stays flat however long a run is."""
 
 
@@ -23,9 +29,10 @@ class Operation(Protocol):
     """Something a stream does."""
 
     def begin(self, stream: Stream) -> bool:
-        """Start on ``stream``, which is ready for it now.
+        """Start on ``stream``, which is ready for it at ``stream.ready``.
 
-        Returns True if it is over at once; otherwise whoever ends it calls ``stream.finish_in``.
+        Returns True if the stream goes on at once: the operation takes no time, or its end is known and
+        ``stream.advance`` said so. Otherwise whoever learns when it ends calls ``stream.finish_at``.
         """
 
 
@@ -49,66 +56,149 @@ class Host:
             self.factor = self.jitter.next()
 
 
+class Agenda:
+    """The streams that can go on now; one at a time does, so that none begins inside another."""
+
+    __slots__ = ("_running", "_streams")
+
+    def __init__(self) -> None:
+        self._streams: deque[Stream] = deque()
+        self._running = False
+
+    def add(self, stream: Stream) -> None:
+        """Let ``stream`` go on, and all that it releases, before anything else happens."""
+        streams = self._streams
+        streams.append(stream)
+        if self._running:
+            return
+        self._running = True
+        try:
+            while streams:
+                streams.popleft().run()
+        finally:
+            self._running = False
+
+
 class Stream(Track):
-    """Operations in order, again every step; those before ``repeats_from`` in the first step alone."""
+    """Operations in order, again every step; those before ``repeats_from`` in the first step alone.
+
+    The stream is its own event on SimPy's heap. ``ready`` is its clock: when it has done all before the operation in
+    hand.
+    """
 
     _ok = True
 
-    def __init__(self, env: SimEnvironment, name: str, rank: int, host: Host) -> None:
+    def __init__(self, env: SimEnvironment, agenda: Agenda, name: str, rank: int, host: Host) -> None:
         super().__init__(name, rank)
         self.env = env
+        self.agenda = agenda
         self.host = host
         self.operations: Sequence[Operation] = ()
         self.repeats_from = 0
         self.index = 0
         self.step = 0
         self.ready = 0.0
-        self.start = 0.0
-        self.blame: Blame | None = None
-        self._resume: list[Callable[[Any], None]] = [Stream._resumed]
         self.callbacks: list[Callable[[Any], None]] | None = None
 
     def launch(self) -> None:
         """Begin the first operation of the first step."""
         if self.operations:
             self.ready = self.env.now
-            self._begin()
+            self.agenda.add(self)
 
-    def finish_in(self, delay_s: float, start: float, blame: Blame | None = None) -> None:
-        """End the operation in hand after ``delay_s``; it really started at ``start`` because of ``blame``."""
-        self.start = start
-        self.blame = blame
-        self.callbacks = self._resume
-        self.env.schedule(cast(simpy.Event, self), NORMAL, delay_s)
+    def advance(self, start: float, end: float, blame: Blame | None = None) -> bool:
+        """End the operation in hand at ``end``; it really started at ``start`` because of ``blame``.
+
+        Returns whether the stream goes on to the next at once.
+        """
+        self.entries.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
+        self.ready = end
+        return True
 
     def finish(self, start: float, blame: Blame | None = None) -> None:
-        """End the operation in hand now, and go on at once; not for use while the operation begins."""
-        now = self.env.now
-        self.entries.append(_entry(Entry, (self.index, self.ready, start, now, blame)))
-        self.ready = now
-        self._turn()
-        self._begin()
+        """End the operation in hand now, by the simulation's clock, and go on; not while it begins."""
+        self.finish_at(start, self.env.now, blame)
 
-    @staticmethod
-    def _resumed(stream: Stream) -> None:
-        stream.finish(stream.start, stream.blame)
+    def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
+        """End at ``end`` the operation in hand, which did not say so when it began, and go on."""
+        self.entries.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
+        self.ready = end
+        self.go_on()
 
-    def _begin(self) -> None:
-        """Run operations until one takes time; those that take none leave no entry."""
-        operations = self.operations
+    def go_on(self) -> None:
+        """Turn to the operation after the one in hand, which took no time or was ended."""
+        if self._turn():
+            self.agenda.add(self)
+
+    def pause(self) -> None:
+        """Begin the operation in hand, once more if need be, when the simulation's clock has caught up."""
+        self.callbacks = _CAUGHT_UP
+        self.env.schedule(cast(simpy.Event, self), NORMAL, self.ready - self.env.now)
+
+    def run(self) -> None:
+        """Run operations until one has to wait; those that take no time leave no entry."""
+        operations, last = self.operations, len(self.operations) - 1
         while operations[self.index].begin(self):
-            self._turn()
+            if self.index < last:
+                self.index += 1
+            elif not self._turn():
+                return
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Turn to the next operation; False if its step has to wait for the clock."""
         self.index += 1
-        if self.index == len(self.operations):
-            self._next_step()
-
-    def _next_step(self) -> None:
+        if self.index < len(self.operations):
+            return True
         self.index = self.repeats_from
         self.step += 1
         self.forget(STEPS_KEPT * len(self.operations))
+        if self.ready > self.env.now:
+            self.pause()
+            return False
+        return True
 
+
+def _caught_up(stream: Stream) -> None:
+    stream.agenda.add(stream)
+
+
+_CAUGHT_UP: list[Callable[[Any], None]] = [_caught_up]
+
+
+class PacedStream(Stream):
+    """A stream that never runs ahead: every operation begins when the simulation's clock says so."""
+
+    def __init__(self, env: SimEnvironment, agenda: Agenda, name: str, rank: int, host: Host) -> None:
+        super().__init__(env, agenda, name, rank, host)
+        self.start = 0.0
+        self.blame: Blame | None = None
+
+    def advance(self, start: float, end: float, blame: Blame | None = None) -> bool:
+        """End the operation in hand at ``end``, by way of the heap."""
+        self.start = start
+        self.blame = blame
+        self.callbacks = _ENDED
+        self.env.schedule(cast(simpy.Event, self), NORMAL, end - self.env.now)
+        return False
+
+    def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
+        """End the operation in hand at ``end``, now or by way of the heap, and go on."""
+        if end > self.env.now:
+            self.advance(start, end, blame)
+        else:
+            super().finish_at(start, end, blame)
+
+    def go_on(self) -> None:
+        """Turn to the operation after the one in hand and begin it at once."""
+        self._turn()
+        self.run()
+
+
+def _ended(stream: PacedStream) -> None:
+    stream.finish(stream.start, stream.blame)
+
+
+_ENDED: list[Callable[[Any], None]] = [_ended]
 
 _entry = tuple.__new__
 """A named tuple made without its own constructor, which takes three times as long."""

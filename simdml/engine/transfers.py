@@ -14,7 +14,7 @@ Callbacks = list[Callable[[Any], None]]
 
 
 class Departure:
-    """A transfer whose latency is running; how it will go is seen when it begins."""
+    """A transfer that will begin; how it will go is seen then."""
 
     __slots__ = ("bundle", "callbacks", "done", "payload_bytes")
     _ok = True
@@ -29,10 +29,11 @@ class Departure:
 class Booking:
     """A transfer that begins at a known time and will be through at another, unless others come in its way before.
 
-    Its load counts from the moment it is booked. Once it is not ``pending``, it is over or goes on in another way.
+    Its load counts from the moment it is booked, unless its links are ``reserved`` for it. Once it is not ``pending``,
+    it is over or goes on in another way.
     """
 
-    __slots__ = ("begins", "bundle", "callbacks", "done", "payload_bytes", "pending")
+    __slots__ = ("begins", "bundle", "callbacks", "done", "payload_bytes", "pending", "reserved")
     _ok = True
 
     def __init__(
@@ -44,6 +45,7 @@ class Booking:
         self.begins = begins
         self.done = done
         self.pending = True
+        self.reserved = False
 
 
 class Wakeup:

@@ -15,7 +15,7 @@ from simdml.engine.exchange import Push
 from simdml.engine.execution import Execution, Kind, Meaning
 from simdml.engine.operations import Copy, Delay, Send
 from simdml.engine.simulator import Recording
-from simdml.engine.stream import Stream
+from simdml.engine.stream import PacedStream, Stream
 from simdml.engine.track import Entry, Track
 from simdml.program.instructions import Collective
 from simdml.results.accounting import LAUNCH, Meanings, stretch
@@ -191,7 +191,7 @@ def _unfinished(track: Track, end: float) -> Entry | None:
         return None
     operation = track.operations[track.index]
     start = end
-    if isinstance(operation, Delay):
+    if isinstance(operation, Delay) and isinstance(track, PacedStream):
         # It will go on after the end; what is beyond is cut off later.
         start = track.start
         end = max(end, start + quantize(operation.duration * track.host.factor))

@@ -1,0 +1,54 @@
+"""Transfers whose begin and end are known ahead of time: links that are kept for them from the one to the other.
+
+Streams that run ahead of the clock know when their transfers will begin. One that finds room on its links from begin to
+end, beside all others that are reserved, has one entry on SimPy's heap, for its end, and is not seen by the solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simdml.engine.bundles import MOST, Bundle
+from simdml.engine.transfers import Booking
+
+
+class Reservations:
+    """Reserved transfers by link: begin, end, load (parts of the link), and the transfer itself; ``num`` of them."""
+
+    def __init__(self, num_links: int) -> None:
+        self.num = 0
+        self._on_link: list[list[tuple[float, float, int, Booking]]] = [[] for _ in range(num_links)]
+
+    def fit(self, bundle: Bundle, begins: float, ends: float) -> bool:
+        """Whether the links of ``bundle`` have room for another transfer, all going as fast as if alone."""
+        on_link = self._on_link
+        for link, load in bundle.loads:
+            for begin, end, other, _ in on_link[link]:
+                if begin < ends and end > begins:
+                    load += other  # noqa: PLW2901 - a sum
+                    if load > MOST:
+                        return False
+        return True
+
+    def add(self, booking: Booking, ends: float) -> None:
+        """Reserve the links of ``booking`` until ``ends``."""
+        self.num += 1
+        booking.reserved = True
+        for link, load in booking.bundle.loads:
+            self._on_link[link].append((booking.begins, ends, load, booking))
+
+    def remove(self, booking: Booking) -> None:
+        """Give the links of ``booking`` free."""
+        self.num -= 1
+        booking.reserved = False
+        for link in booking.bundle.links:
+            reserved = self._on_link[link]
+            if len(reserved) == 1:
+                reserved.clear()
+            else:
+                reserved[:] = [each for each in reserved if each[3] is not booking]
+
+    def on(self, links: Sequence[int]) -> list[Booking]:
+        """Return the transfers for which some of ``links`` are reserved, each once, in the order they came."""
+        found = {id(each[3]): each[3] for link in links for each in self._on_link[link]}
+        return list(found.values())
