@@ -97,7 +97,7 @@ def peak_bytes(steps):
     operations = sum(stream.position for rank in ranks for stream in rank.streams)
     return operations, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-print(*peak_bytes(21), *peak_bytes(104))
+print(*peak_bytes(25), *peak_bytes(126))
 """
 
 
