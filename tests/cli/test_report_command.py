@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,29 @@ def test_scenarios_are_compared(simdml, made):
     assert "faster trains most a second" in page
     Path("compare.json").write_text(json.dumps(record(simdml, "compare", "job.yaml", "faster.yaml")))
     assert made("compare.json", name="again.html") == page
+
+
+@pytest.mark.usefixtures("_quickly")
+def test_cost_and_target_are_part_of_the_answer(made):
+    assert "Cost and energy" not in made("job.yaml")
+    Path("priced.yaml").write_text(JOB + "cost: {gpu_hour: 2 USD/h}\ntarget: {samples: 1 M}\nenergy: {}\n")
+    page = made("priced.yaml", name="priced.html")
+    assert re.search(r'class="lead">.*To the target: [\d.]+ \w+ and [\d.]+ USD\.', page)
+    assert "Cost and energy" in page
+    assert "POLCA" in page
+
+
+@pytest.mark.usefixtures("_quickly")
+def test_weeks_with_failures_are_reported(simdml, made):
+    failing = JOB.replace("gpus: 2", "gpus: 8") + "target: {samples: 10 G}\n"
+    failing += "goodput: {failures: [{component: node, mtbf: 3 d}], checkpoint: {to: 1 GB/s}, runs: 20}\n"
+    Path("failing.yaml").write_text(failing)
+    page = made("failing.yaml")
+    check_complete(page)
+    assert re.search(r'class="lead">Training takes .* of the time is training that is kept', page)
+    assert "Failures and what they cost" in page
+    simdml("goodput", "failing.yaml", "--out", "out")
+    assert made("out", name="again.html") == page
 
 
 @pytest.mark.usefixtures("_quickly")

@@ -83,6 +83,11 @@ def power_model(spec: EnergySpec) -> PowerModel:
     return PowerModel(**{**shares, **given}, host_w=spec.host)
 
 
+def published_shares() -> list[tuple[str, float, str, str]]:
+    """Return name, share of TDP, mark and source of every activity."""
+    return [(name, entry.share, entry.mark, entry.source) for name, entry in _published().shares.items()]
+
+
 def refuse_unknown_power(device: Device) -> None:
     """Refuse a device whose TDP is not known; raises InfeasibleError."""
     if not device.tdp_watts:

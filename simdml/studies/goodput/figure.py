@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ def goodput_figure(found: Goodput) -> Figure:
         figure = Figure(figsize=_SIZE, layout="constrained")
         left, right = figure.subplots(1, 2)
         _distribution(left, found)
-        _losses(right, found)
+        _losses(right, found.causes, found.account_s)
         figure.suptitle(f"{found.name}: training with failures", x=0.01, ha="left", fontsize=11)
         return figure
 
@@ -50,11 +51,22 @@ def _distribution(axes: Axes, found: Goodput) -> None:
     axes.legend(frameon=False)
 
 
-def _losses(axes: Axes, found: Goodput) -> None:
-    causes = [cause for cause in found.causes if sum(cause[2].values()) > 0][:_CAUSES]
+Cause = tuple[str, float, Mapping[str, float]]
+"""A cause, its interruptions of a run, and the seconds lost to it by kind."""
+
+
+def losses_figure(causes: Sequence[Cause], account_s: Mapping[str, float]) -> Figure:
+    """Return a figure with what is lost to each cause of a run whose time goes where ``account_s`` says."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        _losses(figure.subplots(), causes, account_s)
+        return figure
+
+
+def _losses(axes: Axes, every: Sequence[Cause], account: Mapping[str, float]) -> None:
+    causes = [cause for cause in every if sum(cause[2].values()) > 0][:_CAUSES]
     names = [cause for cause, _, _ in causes]
     lost = {kind: [each[kind] / _HOUR_S for _, _, each in causes] for kind in LOSSES}
-    account = found.account_s
     beside = [kind for kind in ("checkpoints", "slow nodes") if account[kind] > 0]
     names += beside
     offset = np.zeros(len(causes))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simdml import __version__
+from simdml.results.plain import plain
+from simdml.results.record import record
 from simdml.scenario.building import Built, build
-from simdml.scenario.loading import load_scenario
+from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.schema.goodput import GoodputSpec
 from simdml.scenario.simulate import simulate_built
 from simdml.studies.goodput.intervals import daly, optimal, young
@@ -65,6 +66,7 @@ class Goodput:
 
     name: str
     num_gpus: int
+    scenario: Scenario
     planned: Planned
     runs: Runs
     seed: int
@@ -123,9 +125,9 @@ class Goodput:
         """Return everything but the single runs as plain data."""
         planned, campaign = self.planned, self.planned.campaign
         checkpoints, mtbf_s = campaign.checkpoints, campaign.mtbf_s
-        return {
-            "simdml_version": __version__,
+        data = {
             "name": self.name,
+            "scenario": plain(self.scenario.document.data),
             "num_gpus": self.num_gpus,
             "num_runs": len(self.runs.wall_s),
             "seed": self.seed,
@@ -155,6 +157,7 @@ class Goodput:
             "failures": planned.source,
             "assumptions": list(planned.assumptions),
         }
+        return record("goodput", data)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a run: its wall time, seconds by account, interruptions."""
@@ -196,7 +199,8 @@ def goodput(
     planned = plan_campaign(scenario, built, step_time_s, staleness)
     seed = scenario.spec.simulate.seed
     simulated = simulate_campaign(planned.campaign, runs or spec.runs, seed)
-    return Goodput(scenario.name, built.job.mesh.num_ranks, planned, simulated, seed, spec.start, spec.finish_within)
+    gpus = built.job.mesh.num_ranks
+    return Goodput(scenario.name, gpus, scenario, planned, simulated, seed, spec.start, spec.finish_within)
 
 
 def _step(spec: GoodputSpec, built: Built) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from simdml.results.result import Result
 from simdml.results.saved import Predicted
 from simdml.scenario.building import Built
 from simdml.studies.certainty import Certainty, certainty
+from simdml.studies.cost.report import cost_findings
 from simdml.studies.report.scenario_text import scenario_listing
 from simdml.studies.sensitivity.report import sensitivity_sections
 from simdml.studies.sensitivity.tornado import turn_each
@@ -28,19 +29,20 @@ def job_report(built: Built, result: Result, label: str = "") -> Report:
     sure = certainty(built, result.step_time_s)
     low, high = sure.interval()
     turned = turn_each(built.scenario, result)
-    report = numbers_report(result)
+    report, cost = numbers_report(result), cost_findings(result, built.scenario, (low, high))
     which = f"{label}: a step" if label else "A step"
     interval = f"{which} takes {format_time(low)} to {format_time(high)} with 90 % confidence. "
     return Report(
         title=report.title,
         subject=_subject(built),
-        answer=report.answer,
-        certainty=(interval + _COVERS, *report.certainty),
-        tiles=report.tiles,
+        answer=f"{report.answer} {cost.answer}".strip(),
+        certainty=(interval + _COVERS, *cost.certainty, *report.certainty),
+        tiles=(*cost.tiles, *report.tiles),
         warnings=report.warnings,
         sections=(
             *sensitivity_sections(turned),
             *report.sections,
+            *cost.sections,
             _certainty_section(sure),
             *assumption_sections(built),
             Section(Topic.REPRODUCTION, "The scenario", (scenario_listing(built.scenario.document),)),

@@ -32,6 +32,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "sensitivity": Kind("sensitivity study", "simdml.studies.sensitivity.report"),
         "compare": Kind("comparison", "simdml.studies.compare.report"),
         "sweep": Kind("sweep", "simdml.studies.sweep.report", section="vary"),
+        "goodput": Kind("goodput study", "simdml.studies.goodput.report", section="goodput"),
     }
 )
 """By the name that a record gives itself; of several sections a scenario has, the last one here is reported."""

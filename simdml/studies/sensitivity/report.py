@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from simdml.documents.document import from_mapping
 from simdml.reporting.drawings import picture
-from simdml.reporting.report import Report, Section, Table, Topic, Words
+from simdml.reporting.report import Block, Report, Section, Table, Topic, Words
 from simdml.studies.report.findings import Chosen, Findings, Record
 from simdml.studies.sensitivity.table import COLUMNS, rows
 from simdml.studies.sensitivity.tornado import FELT, Sensitivity, read_sensitivity
@@ -36,13 +36,18 @@ def sensitivity_sections(found: Sensitivity) -> Iterator[Section]:
     felt = [effect for effect in found.effects if max(abs(found.gain(effect)), abs(found.loss(effect))) >= FELT]
     first = f" Twice as good, {felt[0].knob.name} save {100 * found.gain(felt[0]):.0f} %." if felt else ""
     alt = f"Bars of how much longer or shorter a step is with each part of the job twice and half as good.{first}"
-    table = Table("Each part of the job twice and half as good, on its own", COLUMNS[:-1], tuple(_cells(found)))
-    drawn = (picture("tornado", found.plot, alt),) if felt else ()
-    yield Section(Topic.CHANGE, "What would change it", (*drawn, table))
+    cells = tuple(_cells(found))
+    blocks: list[Block] = [picture("tornado", found.plot, alt)] if felt else []
+    blocks += [Table("Each part of the job twice and half as good, on its own", COLUMNS[:-1], cells)] if cells else []
+    if names := [effect.knob.name for effect in found.effects if effect not in felt and not effect.reason]:
+        blocks.append(Words((f"Less than {100 * FELT:.0f} % either way: {', '.join(names)}.",)))
+    yield Section(Topic.CHANGE, "What would change it", tuple(blocks))
 
 
 def _cells(found: Sensitivity) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the terminal's table without its bars; a reason stands where the numbers would."""
+    """Yield the rows of what is felt without their bars; a reason stands where the numbers would."""
     for name, *numbers, last in rows(found):
+        if not any(numbers):
+            continue
         reason = last and "|" not in last
         yield (name, *numbers[:-1], last) if reason else (name, *numbers)
