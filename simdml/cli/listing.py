@@ -12,6 +12,8 @@ from simdml.calibration.failure_rates import RECORDS
 from simdml.calibration.profile import available_profiles, load_profile
 from simdml.cli.console import show, table
 from simdml.cluster.device import DEVICES
+from simdml.costs.collectives.nccl_forced import ALGORITHMS, KINDS, MEANINGS
+from simdml.costs.collectives.steps import STEP_ALGORITHMS
 from simdml.documents.loading import load_document
 from simdml.documents.reading import read_text
 from simdml.resources import available, find
@@ -63,6 +65,13 @@ def _communications() -> Rows:
             yield name.removeprefix("communication/"), fit["library"], str(provenance["rows"]), provenance["sources"][0]
 
 
+def _collectives() -> Rows:
+    for name, algorithm in ALGORITHMS.items():
+        yield name, "NCCL", ", ".join(KINDS[algorithm]), MEANINGS[name]
+    for each in STEP_ALGORITHMS.values():
+        yield each.name, "", ", ".join(each.kinds), each.meaning
+
+
 def _scenarios() -> Rows:
     for name in available("scenarios"):
         yield name, _about(name)
@@ -104,6 +113,7 @@ LISTINGS: Mapping[str, _Listing] = {
     "profiles": _Listing(("profile", "devices", "default", "software", "date"), _profiles),
     "communications": _Listing(("communication", "library", "rows", "measured by"), _communications),
     "failures": _Listing(("failures", "what was counted", "source"), _failures),
+    "collectives": _Listing(("algorithm", "library", "for", "how"), _collectives),
     "schedules": _Listing(("schedule", "what a stage does"), _schedules),
     "strategies": _Listing(("strategy", "system", "what it is"), _strategies),
     "scenarios": _Listing(("scenario", "what it is"), _scenarios),
@@ -130,6 +140,7 @@ def _names() -> Iterator[tuple[str, str]]:
         "profiles": available_profiles(),
         "communications": tuple(row[0] for row in _communications()),
         "failures": tuple(RECORDS),
+        "collectives": (*ALGORITHMS, *STEP_ALGORITHMS),
         "schedules": tuple(SCHEDULES),
         "strategies": tuple(strategies()),
         "scenarios": available("scenarios"),

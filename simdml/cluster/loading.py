@@ -195,7 +195,7 @@ def _transport(spec: NetworkSpec | None) -> Transport:
         named = constant_transport(spec.efficiency, spec.latency or 0.0)
     latency = named.latency_s if spec.latency is None else spec.latency
     hop = named.hop_latency_s if spec.hop_latency is None else spec.hop_latency
-    changed = Transport(named.name, named.efficiency_up_to, latency, hop, named.gpudirect)
+    changed = Transport(named.name, named.efficiency_up_to, latency, hop, named.gpudirect, spec.sharp)
     return with_gpudirect(changed, spec.gpudirect)
 
 

@@ -131,8 +131,13 @@ class NetworkSpec(DocumentModel):
     gpudirect: bool | None = None
     """Whether NICs reach GPU memory without staging in host memory; the transport's by default."""
 
+    sharp: bool = False
+    """Whether the switches can sum what passes them (InfiniBand's SHARP)."""
+
     @model_validator(mode="after")
     def _fits(self) -> NetworkSpec:
+        if self.sharp and self.efficiency in ("tcp", "roce", "efa"):
+            raise ValueError(f"switches that reduce (sharp) are InfiniBand's; this network is {self.efficiency}")
         if self.kind != "switch" and self.nodes_per_leaf is None:
             raise ValueError(f"a {self.kind} network needs nodes_per_leaf")
         if self.kind == "clos":

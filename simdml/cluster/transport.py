@@ -15,7 +15,8 @@ class Transport:
     """``efficiency_up_to`` lists (line rate in bytes/s, payload share), the first that covers the rate counts.
 
     ``latency_s`` is one way, memory to memory between two nodes on one switch; ``hop_latency_s`` is added by each
-    further switch. With ``gpudirect`` the NIC reads GPU memory, else data is staged in host memory.
+    further switch. With ``gpudirect`` the NIC reads GPU memory, else data is staged in host memory. ``sharp`` says
+    that switches can reduce.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Transport:
     latency_s: float
     hop_latency_s: float
     gpudirect: bool
+    sharp: bool = False
 
     def efficiency(self, rate_bytes_per_s: float) -> float:
         """Return the payload share of a NIC of that line rate."""

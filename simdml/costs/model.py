@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from simdml.costs.collectives.by_name import UNFORCED, Forcing
 from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.compute import ComputeCost
 from simdml.costs.feed import UNLIMITED, FeedCost
@@ -26,7 +27,7 @@ class CostModel:
     ``compute`` by device name; ``collectives`` is the job's communication library and ``transports`` the other ones an
     instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the host thread takes to
     launch one kernel; ``host`` is a rank's share of the processors of its node, None where nothing computes there;
-    ``feed`` is what loading training data costs.
+    ``feed`` is what loading training data costs; ``forced`` are algorithms of the library chosen by name.
     """
 
     compute: Mapping[str, ComputeCost]
@@ -38,7 +39,8 @@ class CostModel:
     transports: Mapping[str, CollectiveCost] = field(default_factory=dict)
     host: ComputeCost | None = None
     feed: FeedCost = UNLIMITED
+    forced: Forcing = UNFORCED
 
-    def transport(self, name: str) -> CollectiveCost:
-        """Return the named collective cost model, the default one for the empty name."""
-        return self.transports[name] if name else self.collectives
+    def of_collective(self, transport: str, group: str) -> CollectiveCost:
+        """Return the cost model called ``transport``, or the library's, with what is forced on ``group``."""
+        return self.transports[transport] if transport else self.forced.on(self.collectives, group)

@@ -208,7 +208,7 @@ class _TableBuilder:
     def _plan(self, instruction: Communication, members: Integers) -> TransferPlan:
         devices = tuple(self.devices[members].tolist())
         if isinstance(instruction, Collective):
-            model = self.costs.transport(instruction.transport)
+            model = self.costs.of_collective(instruction.transport, instruction.group)
             return model.plan(instruction.kind, devices, instruction.payload_bytes)
         if isinstance(instruction, Send):
             return self.costs.collectives.plan(CollectiveKind.SEND_RECV, devices, instruction.payload_bytes)

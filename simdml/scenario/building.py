@@ -22,7 +22,7 @@ from simdml.scenario.degrees import common_divisors
 from simdml.scenario.input import build_input
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import chosen_model, model_builder, sequence_length
-from simdml.scenario.notes import fit_notes, profile_notes
+from simdml.scenario.notes import fit_notes, forcing_notes, profile_notes
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY, Plans, build_plans, strategy_section
 from simdml.scenario.schema.training import OptimizerName, TrainingSpec
@@ -258,6 +258,7 @@ def _notes(job: Job, priced: Priced) -> tuple[str, ...]:
         notes.append(f"every rank keeps {format_bytes(host)} in the memory of its node")
     if job.training.local_steps > 1:
         notes.append(f"a step is a period of {job.training.local_steps} optimizer steps, between which replicas differ")
+    notes += forcing_notes(priced.library.forced)
     if priced.library.fit is not None and job.parameter_server is None:
         notes += fit_notes(priced.library.fit, job.mesh, nodes=len(worker_nodes(job.cluster, job.mesh.num_ranks)))
     return tuple(notes)

@@ -9,6 +9,7 @@ from simdml.calibration.communication import CommunicationFit
 from simdml.calibration.communication_file import load_gloo_fit, load_nccl_fit
 from simdml.calibration.profile import Profile, default_profile, load_profile
 from simdml.cluster.cluster import Cluster
+from simdml.costs.collectives.by_name import UNFORCED, Forcing
 from simdml.costs.collectives.direct import HostCopies, PeerCopies
 from simdml.costs.collectives.fits import default_fit_names
 from simdml.costs.collectives.gloo import GlooCost
@@ -25,6 +26,7 @@ from simdml.errors import InfeasibleError
 from simdml.program.instructions import PEER_COPIES
 from simdml.scenario.choices import Choices
 from simdml.scenario.clusters import CLUSTER, relative
+from simdml.scenario.forcing import build_forcing
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located, written
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
@@ -46,6 +48,7 @@ class Library:
     cost: CollectiveCost
     names: tuple[str, ...]
     fit: CommunicationFit | None = None
+    forced: Forcing = UNFORCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def build_costs(
         server=ServerCost(asked.server_rate, asked.server_per_message),
         transports=_transports(cluster, asked),
         host=_host(cluster, gpus),
+        forced=library.forced,
     )
     return Priced(costs, profiles, library)
 
@@ -134,6 +138,7 @@ def _library(scenario: Scenario, cluster: Cluster, choices: Choices) -> Library:
     asked = CommunicationSpec(library=section) if isinstance(section, str) else section
     node, network = default_fit_names(cluster)
     reason = "measured on the machines most like the cluster"
+    forced = build_forcing(scenario, asked, cluster)
     if asked.library == "gloo":
         name = choices.given_or(asked.network, "communication.network", "gloo_tcp", "the only fit of gloo")
         with located(scenario.document, COMMUNICATION, "network"):
@@ -147,4 +152,6 @@ def _library(scenario: Scenario, cluster: Cluster, choices: Choices) -> Library:
         network_fit = load_nccl_fit(relative(scenario, network, COMMUNICATION))
     with located(scenario.document, COMMUNICATION, "version"):
         fit = CommunicationFit(node_fit, network_fit)
-        return Library(nccl_cost(cluster, fit, asked.version or DEFAULT_VERSION), (node, network), fit)
+        collnet = asked.collnet or forced.sums_in_switches
+        cost = nccl_cost(cluster, fit, asked.version or DEFAULT_VERSION, collnet=collnet)
+        return Library(cost, (node, network), fit, forced)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from simdml.calibration.communication import CommunicationFit
 from simdml.calibration.profile import Profile
+from simdml.costs.collectives.by_name import Forcing
+from simdml.errors import listed
 from simdml.program.mesh import Mesh
 from simdml.strategies.job import DATA_AXES
 
@@ -15,6 +17,13 @@ def profile_notes(profiles: Mapping[str, Profile]) -> Iterator[str]:
     for device, profile in profiles.items():
         if device != profile.device:
             yield f"profile {profile.name} was made for {profile.device}; {device} takes its efficiencies"
+
+
+def forcing_notes(forcing: Forcing) -> Iterator[str]:
+    """Yield a note where an algorithm is asked for in general that some kinds of collective do not have."""
+    for rule in forcing.rules:
+        if rule.algorithm and rule.kind is None:
+            yield f"{rule.algorithm} is for {listed(map(str, rule.kinds))} alone; other collectives are as without it"
 
 
 def fit_notes(fit: CommunicationFit, mesh: Mesh, nodes: int) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from simdml.cli.glossary.term import Term
 
 NCCL = "NVIDIA/nccl, src/graph/tuning.cc"
+THAKUR = "Thakur, Rabenseifner and Gropp, IJHPCA 19(1), 2005"
 NCCL_TESTS = "NVIDIA/nccl-tests, doc/PERFORMANCE.md"
 
 TERMS = (
@@ -90,6 +91,69 @@ TERMS = (
         "B",
         NCCL,
         ("NVLink SHARP",),
+    ),
+    Term(
+        "NVLSTree",
+        "NVLS within each node and NCCL's double tree across nodes.",
+        "25 us + 2 log2(N) x 20.9 us + S / (C x min(NVSwitch, 2 NICs or NIC, cap))",
+        "s",
+        NCCL,
+        ("NVLS_TREE",),
+    ),
+    Term(
+        "CollNet",
+        "Sums made in the network's switches: a node sends its sum once, instead of 2 (N-1)/N times. CollNetDirect "
+        "gathers in the node over NVSwitch, CollNetChain along a chain.",
+        "2 (3.7 us + 0.4 us x (g-1)) + 31 us + 2 S / (C x w), x 0.85 from H100 on (CollNetDirect, g GPUs a node)",
+        "s",
+        NCCL,
+        ("CollNetDirect", "CollNetChain", "SHARP", "communication.collnet"),
+    ),
+    Term(
+        "PAT",
+        "NCCL's parallel aggregated trees for all-gather and reduce-scatter among ranks on nodes of their own.",
+        "8 us + log2(N) x 14 us / 3.5 + 2.8 us x N + S / (0.75 C x w)",
+        "s",
+        NCCL,
+    ),
+    Term(
+        "halving_doubling",
+        "Exchanges of halves, quarters, ... with ranks 1, 2, ... away sum, the same backwards hand out. NCCL has none; "
+        "communication.algorithm asks for it. A power of two ranks.",
+        "2 log2(n) x latency + 2 (n-1)/n x S / bandwidth",
+        "s",
+        THAKUR,
+        ("Rabenseifner", "recursive halving"),
+    ),
+    Term(
+        "recursive_doubling",
+        "Exchanges of the whole buffer with ranks 1, 2, 4, ... away, for small buffers.",
+        "log2(n) x (latency + S / bandwidth)",
+        "s",
+        THAKUR,
+    ),
+    Term(
+        "hierarchical all-reduce",
+        "Reduce-scatter within each of N nodes of g GPUs, all-reduce of every part across nodes, all-gather within.",
+        "2 (g-1) x (latency + S/g / NVLink) + 2 (N-1) x (latency + S/gN / NIC)",
+        "s",
+        "Jia et al., arXiv 1807.11205",
+        ("hierarchical", "2D ring"),
+    ),
+    Term(
+        "binomial_tree",
+        "Whoever has a broadcast buffer sends it on, so that twice as many have it after each step; reduce backwards.",
+        "ceil(log2(n)) x (latency + S / bandwidth)",
+        "s",
+        THAKUR,
+        ("broadcast tree",),
+    ),
+    Term(
+        "pairwise_exchange",
+        "All-to-all in n-1 steps of one message out and one in, instead of all at once.",
+        "(n-1) x (latency + S/n / bandwidth)",
+        "s",
+        THAKUR,
     ),
     Term(
         "NVLink", "NVIDIA's links between GPUs, directly or through NVSwitch.", unit="B/s", source="vendor datasheets"

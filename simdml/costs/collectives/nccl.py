@@ -9,11 +9,15 @@ from functools import lru_cache
 
 from simdml.calibration.communication import CommunicationFit, NcclFit
 from simdml.cluster.cluster import Cluster
-from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, tables
-from simdml.costs.collectives.nccl_tuning import CommunicatorShape, choose
+from simdml.cluster.endpoint import gpu
+from simdml.costs.collectives.nccl_forced import ANY, Allowed
+from simdml.costs.collectives.nccl_graph import uses_nvlink
+from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, Hardware, Protocol, tables
+from simdml.costs.collectives.nccl_tuning import CommunicatorShape
 from simdml.costs.collectives.placement import Group, Placement
 from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
 from simdml.costs.collectives.point_to_point import all_to_all, one_send, shift
+from simdml.costs.collectives.steps import Step, StepAlgorithm, loads_of
 from simdml.costs.collectives.traffic import Traffic, collective_traffic
 from simdml.errors import InfeasibleError
 
@@ -35,26 +39,31 @@ class _Selection:
 
 
 @lru_cache(maxsize=8)
-def nccl_cost(cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION) -> NcclCost:
+def nccl_cost(
+    cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION, *, collnet: bool = False
+) -> NcclCost:
     """Return :class:`NcclCost`, the same for the same cluster, so that jobs on it share what was worked out."""
-    return NcclCost(cluster, fit, version)
+    return NcclCost(cluster, fit, version, collnet=collnet)
 
 
 class NcclCost:
     """Collectives as NCCL ``version`` would run them on ``cluster``, corrected by ``fit``.
 
-    Selections are kept per (kind, shape, size) and traffic per (kind, members, algorithm), so that a group costs
-    its routes once and a dictionary look-up afterwards.
+    With ``collnet`` it may let the switches between nodes reduce. Selections are kept per (kind, shape, size, what is
+    allowed) and traffic per (kind, members, algorithm), so that a group costs its routes once and a dictionary look-up
+    afterwards.
     """
 
-    def __init__(self, cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION) -> None:
+    def __init__(
+        self, cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION, *, collnet: bool = False
+    ) -> None:
         self._cluster = cluster
-        self._placement = Placement(cluster)
+        self._placement = Placement(cluster, collnet=collnet)
         self._fit = fit
         self._constants = tables(version)
         self._groups: dict[tuple[int, ...], tuple[Group, int]] = {}
         self._shapes: dict[tuple[object, ...], int] = {}
-        self._selections: dict[tuple[CollectiveKind, int, float], _Selection] = {}
+        self._selections: dict[tuple[CollectiveKind, int, float, Allowed], _Selection] = {}
         self._traffic: dict[tuple[CollectiveKind, tuple[int, ...], Algorithm | None], Traffic] = {}
 
     @property
@@ -68,13 +77,23 @@ class NcclCost:
         Groups of one and empty payloads cost nothing. Raises TopologyError where there is no way between members, and
         InfeasibleError for scatter and gather, which NCCL has no algorithm for.
         """
+        return self.plan_by(kind, members, payload_bytes, ANY)
+
+    def plan_by(
+        self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float, allowed: Allowed
+    ) -> TransferPlan:
+        """Return the plan of what is ``allowed`` alone, as with NCCL_ALGO and NCCL_PROTO.
+
+        Raises:
+            InfeasibleError: with the reason why nothing that is allowed can be had, and what can; else as :meth:`plan`.
+        """
         if kind in (CollectiveKind.SCATTER, CollectiveKind.GATHER):
             raise InfeasibleError(f"NCCL has no {kind} of its own", hint="copies from or to the root do the same")
         key = tuple(members)
         if len(key) < 2 or payload_bytes <= 0.0:
             return NOTHING
         group, shape = self._group(key)
-        selection = self._selection(kind, group, shape, float(payload_bytes))
+        selection = self._selection(kind, group, shape, float(payload_bytes), allowed)
         traffic = self._links(kind, group, selection.algorithm)
         return TransferPlan(
             selection.name,
@@ -84,6 +103,47 @@ class NcclCost:
             traffic.links,
             traffic.weights,
         )
+
+    def plan_steps(
+        self, algorithm: StepAlgorithm, kind: CollectiveKind, members: Sequence[int], payload_bytes: float
+    ) -> TransferPlan:
+        """Return the plan of an algorithm made of NCCL's sends, step after step.
+
+        A step costs the latency of a Simple step on the slowest of its ways, corrected by the fit like the rest.
+
+        Raises:
+            InfeasibleError: these members cannot run it.
+        """
+        group, _ = self._group(tuple(members))
+        latency_us = self._constants.base_us[Algorithm.RING][Protocol.SIMPLE]
+        capacity = self._cluster.links.capacity_bytes_per_s
+        seconds, total = 0.0, dict[int, float]()
+        for step in algorithm.steps(kind, [part.gpus for part in group.parts]):
+            loads = loads_of(step, lambda here, there: self._cluster.route(gpu(here), gpu(there)).links)
+            seconds += step.times * max(load / float(capacity[link]) for link, load in loads.items())
+            latency_us += step.times * self._step_us(step, group)
+            for link, load in loads.items():
+                total[link] = total.get(link, 0.0) + step.times * load
+        fit = self._scope(group.shape)
+        fit = replace(fit, bandwidth_scale=min(fit.bandwidth_scale, 1.0))
+        used = sorted(total.items())
+        return TransferPlan(
+            algorithm.name,
+            "simple",
+            fit.latency_s(latency_us * 1e-6),
+            payload_bytes / fit.wire_s(payload_bytes * seconds),
+            tuple(link for link, _ in used),
+            tuple(load for _, load in used),
+        )
+
+    def _step_us(self, step: Step, group: Group) -> float:
+        node_of = self._cluster.node_of
+        if any(node_of(here) != node_of(there) for here, there in step.messages):
+            hardware = Hardware.NET
+        else:
+            near = all(uses_nvlink(part.kind) for part in group.parts if len(part.gpus) > 1)
+            hardware = Hardware.NVLINK if near else Hardware.PCI
+        return self._constants.step_us[hardware][Algorithm.RING][Protocol.SIMPLE]
 
     def with_fit(self, fit: CommunicationFit) -> NcclCost:
         """The same costs under another fit; placement and traffic are shared, selections are not."""
@@ -114,14 +174,19 @@ class NcclCost:
             found = self._traffic[key] = collective_traffic(self._cluster, kind, group, algorithm)
         return found
 
-    def _selection(self, kind: CollectiveKind, group: Group, shape: int, payload_bytes: float) -> _Selection:
-        key = (kind, shape, payload_bytes)
+    def _selection(
+        self, kind: CollectiveKind, group: Group, shape: int, payload_bytes: float, allowed: Allowed
+    ) -> _Selection:
+        key = (kind, shape, payload_bytes, allowed)
         found = self._selections.get(key)
         if found is None:
             if len(self._selections) >= _MOST_SELECTIONS:
                 self._selections.clear()
-            select = self._sends if kind in _SENDS else self._collective
-            found = self._selections[key] = select(kind, group, payload_bytes)
+            if kind in _SENDS:
+                found = self._sends(kind, group, payload_bytes)
+            else:
+                found = self._collective(kind, group, payload_bytes, allowed)
+            self._selections[key] = found
         return found
 
     def _scope(self, shape: CommunicatorShape) -> NcclFit:
@@ -132,8 +197,8 @@ class NcclCost:
         rates = dict.fromkeys(part.kind.nics for part in group.parts)
         return fit.over_nics_of(max((nic * 1e9 for nics in rates for nic in nics), default=0.0))
 
-    def _collective(self, kind: CollectiveKind, group: Group, payload_bytes: float) -> _Selection:
-        choice = choose(kind, payload_bytes, group.shape, self._constants)
+    def _collective(self, kind: CollectiveKind, group: Group, payload_bytes: float, allowed: Allowed) -> _Selection:
+        choice = allowed.choose(kind, payload_bytes, group.shape, self._constants)
         fit = self._scope(group.shape)
         if group.shape.nodes > 1:
             fit = self._over_nics(fit, group)

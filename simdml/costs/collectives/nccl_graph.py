@@ -78,8 +78,10 @@ def _speeds(table: Mapping[int, tuple[float, ...]], compute_capability: int) -> 
 
 
 @lru_cache(maxsize=4096)
-def communicator(node: GroupNode, nodes: int, network_latency_us: float = 0.0) -> CommunicatorShape:
-    """Return what NCCL knows of a communicator of ``nodes`` nodes like ``node``."""
+def communicator(
+    node: GroupNode, nodes: int, network_latency_us: float = 0.0, *, collnet: bool = False
+) -> CommunicatorShape:
+    """Return what NCCL knows of a communicator of ``nodes`` nodes like ``node``, with switches that reduce or not."""
     ring = _ring(node, nodes)
     tree = _tree(node, nodes, ring)
     return CommunicatorShape(
@@ -89,6 +91,8 @@ def communicator(node: GroupNode, nodes: int, network_latency_us: float = 0.0) -
         ring=ring,
         tree=tree,
         nvls=_nvls(node, nodes),
+        collnet=_collnet(node) if collnet and nodes > 1 else None,
+        nvswitch=node.fabric is Fabric.NVSWITCH,
         cpu_vendor=node.cpu_vendor,
         network_latency_us=network_latency_us,
         ll128=_ll128(node, nodes, ring),
@@ -230,6 +234,21 @@ def _nvls(node: GroupNode, nodes: int) -> ChannelGraph | None:
             break
         inter = faster
     return ChannelGraph(channels, intra, inter, PathType.NVL, node.nic_path)
+
+
+def _collnet(node: GroupNode) -> ChannelGraph:
+    """A channel for each NIC, at the fastest speed that it, PCIe and the NVLinks to the channel's head carry.
+
+    A simplification of ``ncclTopoSearchTryCollnetDirect``: every NIC in use is near a head of its own.
+    """
+    heads = max(min(len(node.nics), node.gpus), 1)
+    widest = min(node.pcie, sum(node.nics) / heads)
+    if node.gpus > 1:
+        inside = node.nvlink if uses_nvlink(node) else node.peer_path
+        widest = min(widest, inside * node.gpus / (node.gpus - 1) / heads)
+    table = _speeds(_NETWORK_SPEEDS, node.compute_capability)
+    speed = next((each for each in table if each <= widest + 1e-9), _FALLBACK_SPEED)
+    return ChannelGraph(heads, speed, speed, _node_path(node), node.nic_path)
 
 
 @lru_cache(maxsize=1024)

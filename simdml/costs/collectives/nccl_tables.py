@@ -1,7 +1,8 @@
 """Constants of NCCL's performance model, by library version, in NCCL's own units (us, GB/s = 1e9 B/s).
 
 Source: NVIDIA/nccl ``src/graph/tuning.cc`` and ``src/graph/topo.h`` at the tags named in ``_HISTORY``. The structure of
-the formulas is the same from 2.18 to 2.30; only tables differ. A version between two rows uses the older row.
+the formulas is the same from 2.18 to 2.30; only tables differ. A version between two rows uses the older row, and all
+have the CollNet latencies of the last.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from simdml.errors import InfeasibleError
 
 
 class Algorithm(IntEnum):
-    """Algorithms of ``tuning.cc``, in its order; the in-network ``COLLNET`` ones need a plugin and are off."""
+    """Algorithms of ``tuning.cc``, in its order."""
 
     TREE = 0
     RING = 1
-    NVLS = 2
-    NVLS_TREE = 3
-    PAT = 4
+    COLLNET_DIRECT = 2
+    COLLNET_CHAIN = 3
+    NVLS = 4
+    NVLS_TREE = 5
+    PAT = 6
 
 
 class Protocol(IntEnum):
@@ -49,7 +52,7 @@ class Architecture(IntEnum):
 
 
 Row = tuple[float, float, float]
-Latencies = tuple[Row, Row, Row, Row, Row]
+Latencies = tuple[Row, Row, Row, Row, Row, Row, Row]
 Caps = tuple[Row, Row, Row, Row]
 
 
@@ -92,11 +95,20 @@ _TREE_CORRECTION = (
 
 _LATEST = TuningTables(
     version=(2, 30, 7),
-    base_us=((6.8, 14.0, 8.4), (6.6, 14.0, 8.4), _ZERO, _ZERO, (8.0, 8.0, 8.0)),
+    base_us=((6.8, 14.0, 8.4), (6.6, 14.0, 8.4), _ZERO, _ZERO, _ZERO, _ZERO, (8.0, 8.0, 8.0)),
     step_us=(
-        ((0.6, 1.25, 4.0), (0.6, 1.9, 3.4), (0.0, 0.0, 25.0), (0.0, 0.0, 25.0), (0.0, 0.0, 4.0)),
-        ((1.0, 1.9, 4.0), (1.0, 2.5, 5.7), _ZERO, _ZERO, (0.0, 0.0, 4.0)),
-        ((5.0, 8.5, 14.0), (2.7, 4.0, 14.0), (0.0, 0.0, 18.0), (0.0, 0.0, 20.9), (0.0, 0.0, 14.0)),
+        (
+            *((0.6, 1.25, 4.0), (0.6, 1.9, 3.4), (0.0, 0.0, 3.7), (0.0, 0.0, 2.8)),
+            *((0.0, 0.0, 25.0), (0.0, 0.0, 25.0), (0.0, 0.0, 4.0)),
+        ),
+        (
+            *((1.0, 1.9, 4.0), (1.0, 2.5, 5.7), (0.0, 0.0, 3.7), (0.0, 0.0, 2.8)),
+            *(_ZERO, _ZERO, (0.0, 0.0, 4.0)),
+        ),
+        (
+            *((5.0, 8.5, 14.0), (2.7, 4.0, 14.0), (0.0, 0.0, 31.0), (0.0, 0.0, 30.0)),
+            *((0.0, 0.0, 18.0), (0.0, 0.0, 20.9), (0.0, 0.0, 14.0)),
+        ),
     ),
     ll_cap=((39.0, 39.0, 20.4), (87.7, 22.5, 19.0), (141.0, 45.0, 35.0), (282.0, 90.0, 70.0)),
     ring_ll128_cap=(_SAME_20, _SAME_20, _HOPPER_LL128, (40.0, 40.0, 40.0)),
@@ -184,7 +196,7 @@ def _tables_at(version: tuple[int, int, int]) -> TuningTables:
     return replace(
         _older_caps(change),
         version=change.version,
-        base_us=(change.tree_base_us, change.ring_base_us, _ZERO, _ZERO, _LATEST.base_us[Algorithm.PAT]),
+        base_us=(change.tree_base_us, change.ring_base_us, _ZERO, _ZERO, _ZERO, _ZERO, _LATEST.base_us[Algorithm.PAT]),
         step_us=_step_latencies(change),
         network_post_overhead=change.network_post_overhead,
         nvls=change.nvls_us is not None,
@@ -196,7 +208,7 @@ def _step_latencies(change: _Change) -> tuple[Latencies, Latencies, Latencies]:
     nvls_node, nvls_net, nvls_tree_net = change.nvls_us or _ZERO
     rows = []
     for hardware in Hardware:
-        tree, ring, nvls, nvls_tree, pat = _LATEST.step_us[hardware]
+        tree, ring, direct, chain, nvls, nvls_tree, pat = _LATEST.step_us[hardware]
         tree = (tree[0], tree[1], change.tree_simple_us[hardware])
         if hardware is Hardware.NVLINK:
             ring = (change.ring_ll_nvlink_us, ring[1], ring[2])
@@ -204,7 +216,7 @@ def _step_latencies(change: _Change) -> tuple[Latencies, Latencies, Latencies]:
         elif hardware is Hardware.NET:
             ring = (ring[0], ring[1], change.ring_simple_net_us)
             nvls, nvls_tree = (0.0, 0.0, nvls_net), (0.0, 0.0, nvls_tree_net)
-        rows.append((tree, ring, nvls, nvls_tree, pat))
+        rows.append((tree, ring, direct, chain, nvls, nvls_tree, pat))
     return rows[0], rows[1], rows[2]
 
 

@@ -2,16 +2,19 @@
 
 Source: NVIDIA/nccl 2.30.7, ``src/graph/tuning.cc`` (``ncclTopoTuneModel``, ``ncclTopoGetAlgoTime``) and
 ``src/enqueue.cc``. It is a selection model: its large-message bandwidth is close to measurement, its latency two to
-three times too small; a fit corrects both (:mod:`simdml.calibration.communication`). CollNet and multi-node NVLS
-need an in-network reduction plugin and are not modelled. Units here are NCCL's: us and GB/s (1e9 B/s).
+three times too small; a fit corrects both (:mod:`simdml.calibration.communication`). CollNet and multi-node NVLS need
+switches that reduce (SHARP) and a plugin, and are off unless a communicator has them. Units here are NCCL's: us and
+GB/s (1e9 B/s).
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 
+from simdml.costs.collectives.nccl_collnet import COLLNET, collnet_bus, collnet_is_legal, collnet_latency_us
 from simdml.costs.collectives.nccl_tables import (
     Algorithm,
     Architecture,
@@ -68,7 +71,8 @@ class CommunicatorShape:
 
     ``compute_capability`` is the minimum over ranks (90 for H100). ``network_latency_us`` is what the network plugin
     reports (0 for the built-in InfiniBand and socket ones). ``post_overhead_us`` overrides the overhead of posting
-    to the network (``NCCL_NET_OVERHEAD``).
+    to the network (``NCCL_NET_OVERHEAD``). ``collnet`` is None where the network does not reduce, or is not asked to
+    (``NCCL_COLLNET_ENABLE``); ``nvswitch`` tells whether GPUs of a node are on one.
     """
 
     ranks: int
@@ -81,6 +85,8 @@ class CommunicatorShape:
     network_latency_us: float = 0.0
     ll128: bool = True
     post_overhead_us: float | None = None
+    nvswitch: bool = False
+    collnet: ChannelGraph | None = None
 
     @property
     def ranks_per_node(self) -> float:
@@ -115,7 +121,7 @@ class CommunicatorShape:
             return self.ring
         if algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE):
             return self.nvls
-        return self.tree
+        return self.collnet if algorithm in COLLNET else self.tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,8 @@ def is_legal(
         return False
     if algorithm is Algorithm.PAT:
         return constants.pat and kind in _GATHERS and shape.ranks == shape.nodes > 1
+    if algorithm in COLLNET:
+        return collnet_is_legal(kind, algorithm, shape)
     return _nvls_is_legal(kind, algorithm, shape, constants)
 
 
@@ -169,7 +177,8 @@ def _nvls_is_legal(
         return False
     if algorithm is Algorithm.NVLS_TREE:
         return kind is CollectiveKind.ALL_REDUCE and shape.nodes > 1
-    return shape.nodes == 1 and kind not in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
+    across = shape.collnet is not None and shape.ranks_per_node <= shape.nvls.channels
+    return (shape.nodes == 1 or across) and kind not in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
 
 
 def bandwidth(
@@ -185,6 +194,8 @@ def bandwidth(
         return 0.0
     if algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE):
         bus = _nvls_bus(kind, algorithm, graph, shape, constants)
+    elif algorithm in COLLNET:
+        bus = collnet_bus(kind, algorithm, graph, shape)
     else:
         bus = graph.channels * (graph.intra if shape.nodes <= 2 else graph.inter)
     if algorithm is Algorithm.RING:
@@ -260,7 +271,7 @@ def ring_steps(kind: CollectiveKind, ranks: int) -> int:
     return ranks - 1 if kind in _GATHERS else ranks
 
 
-def latency_us(
+def latency_us(  # noqa: PLR0911 - one formula an algorithm
     kind: CollectiveKind,
     algorithm: Algorithm,
     protocol: Protocol,
@@ -273,6 +284,8 @@ def latency_us(
     intra = constants.step_us[_node_hardware(graph)][algorithm][protocol]
     inter = _network_us(algorithm, protocol, shape, constants)
     rounds = shape.nodes.bit_length() - 1
+    if algorithm in COLLNET:
+        return base + collnet_latency_us(algorithm, shape, intra, inter)
     if algorithm is Algorithm.RING:
         if kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE):
             return base + _ring_pipeline_us(protocol, shape, constants)
@@ -281,7 +294,9 @@ def latency_us(
         return base + 2.0 * ((shape.ranks // shape.nodes - 1) * intra + rounds * inter)
     if algorithm is Algorithm.PAT:
         return base + rounds * inter / 3.5 + 2.8 * shape.ranks
-    return intra if shape.nodes == 1 else intra + 2.0 * rounds * inter
+    if shape.nodes == 1:
+        return intra
+    return intra + (inter if algorithm is Algorithm.NVLS else 2.0 * rounds * inter)
 
 
 def _node_hardware(graph: ChannelGraph) -> Hardware:
@@ -289,7 +304,7 @@ def _node_hardware(graph: ChannelGraph) -> Hardware:
 
 
 def _network_us(algorithm: Algorithm, protocol: Protocol, shape: CommunicatorShape, constants: TuningTables) -> float:
-    row = Algorithm.TREE if shape.ranks == shape.nodes and algorithm is Algorithm.RING else algorithm
+    row = Algorithm.TREE if shape.ranks == shape.nodes else algorithm
     flush = 2.0 if protocol is Protocol.SIMPLE else 1.0
     return constants.step_us[Hardware.NET][row][protocol] + flush * shape.network_latency_us
 
@@ -384,7 +399,21 @@ def _tree_factor(
     return 1.0
 
 
-def choose(kind: CollectiveKind, payload_bytes: float, shape: CommunicatorShape, constants: TuningTables) -> Choice:
-    """The combination of least expected time; the first in NCCL's order on a tie."""
-    candidates = (at_size(kind, row, payload_bytes, shape, constants) for row in estimates(kind, shape, constants))
+def choose(
+    kind: CollectiveKind,
+    payload_bytes: float,
+    shape: CommunicatorShape,
+    constants: TuningTables,
+    algorithms: Container[Algorithm] = tuple(Algorithm),
+    protocols: Container[Protocol] = tuple(Protocol),
+) -> Choice:
+    """The combination of least expected time among those allowed; the first in NCCL's order on a tie.
+
+    Raises:
+        ValueError: none is usable.
+    """
+    usable = (
+        row for row in estimates(kind, shape, constants) if row.algorithm in algorithms and row.protocol in protocols
+    )
+    candidates = (at_size(kind, row, payload_bytes, shape, constants) for row in usable)
     return min(candidates, key=lambda choice: choice.time_us)

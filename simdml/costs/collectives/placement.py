@@ -38,10 +38,14 @@ class Group:
 
 
 class Placement:
-    """Places communicators on ``cluster``; nodes of one kind that give the same GPUs are worked out once."""
+    """Places communicators on ``cluster``; nodes of one kind that give the same GPUs are worked out once.
 
-    def __init__(self, cluster: Cluster) -> None:
+    With ``collnet`` the switches between nodes reduce.
+    """
+
+    def __init__(self, cluster: Cluster, *, collnet: bool = False) -> None:
         self._cluster = cluster
+        self._collnet = collnet
         self._kinds: dict[tuple[int, tuple[int, ...]], tuple[tuple[tuple[int, int], ...], GroupNode]] = {}
 
     def place(self, members: Sequence[int]) -> Group:
@@ -57,7 +61,7 @@ class Placement:
         weakest = min(
             dict.fromkeys(part.kind for part in parts), key=lambda kind: (sum(kind.nics), kind.nvlink, kind.gpus)
         )
-        shape = communicator(weakest, len(parts))
+        shape = communicator(weakest, len(parts), collnet=self._collnet)
         if shape.ranks != len(members):
             shape = replace(shape, ranks=len(members))
         return Group(tuple(members), parts, shape)

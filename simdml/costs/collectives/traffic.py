@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.endpoint import gpu as gpu_endpoint
+from simdml.costs.collectives.nccl_collnet import COLLNET
 from simdml.costs.collectives.nccl_graph import Fabric, uses_nvlink
 from simdml.costs.collectives.nccl_tables import Algorithm
 from simdml.costs.collectives.placement import Group, NodePart
@@ -58,7 +59,12 @@ def collective_traffic(cluster: Cluster, kind: CollectiveKind, group: Group, alg
         _all_to_all(load, group)
     elif algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE):
         _in_switch(load, kind, group)
-        _across(load, group, _tree_share(group))
+        _across(load, group, _tree_share(group) if algorithm is Algorithm.NVLS_TREE else _reduced_share(kind, group))
+    elif algorithm in COLLNET:
+        share = 2.0 if kind is CollectiveKind.ALL_REDUCE else 1.0
+        for part in group.parts:
+            _inside(load, part, share * (len(part.gpus) - 1) / len(part.gpus))
+        _across(load, group, _reduced_share(kind, group))
     elif algorithm is Algorithm.TREE:
         for part in group.parts:
             size = len(part.gpus)
@@ -73,6 +79,15 @@ def _tree_share(group: Group) -> float:
     """Bytes a node sends per payload byte: each of N-1 tree edges carries the payload up and down."""
     nodes = len(group.parts)
     return 2.0 * (nodes - 1) / nodes
+
+
+def _reduced_share(kind: CollectiveKind, group: Group) -> float:
+    """Bytes a node sends per payload byte where switches reduce: the buffer once, or the part that others gather.
+
+    What gathers send and receive differs; the larger of the two counts for both.
+    """
+    nodes = len(group.parts)
+    return 1.0 if kind is CollectiveKind.ALL_REDUCE else (nodes - 1) / nodes
 
 
 def _ring(load: _Load, kind: CollectiveKind, group: Group) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from simdml.calibration.profile import available_profiles
 from simdml.documents.quantities import DocumentModel
@@ -28,6 +28,43 @@ class ProfileSpec(DocumentModel):
     """What multiplies the seconds of each family of operators."""
 
 
+AlgorithmName = Literal[
+    "Ring",
+    "Tree",
+    "NVLS",
+    "NVLSTree",
+    "CollNetDirect",
+    "CollNetChain",
+    "PAT",
+    "halving_doubling",
+    "recursive_doubling",
+    "hierarchical",
+    "binomial_tree",
+    "pairwise_exchange",
+]
+ProtocolName = Literal["LL", "LL128", "Simple"]
+GroupName = Literal["tp", "cp", "ep", "dp", "dp_shard", "dp_replicate", "dp_node", "dp_all", "embedding", "norm"]
+
+
+class ForceSpec(DocumentModel):
+    """An algorithm or a protocol for some collectives."""
+
+    kind: Literal["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all"] | None = None
+    """The kind of collective; every one that has the algorithm by default."""
+    group: GroupName | None = None
+    """The ranks that take part, by the axis along which they differ; all groups by default."""
+    algorithm: AlgorithmName | None = None
+    """NCCL's, as NCCL_ALGO names them, or one of others."""
+    protocol: ProtocolName | None = None
+    """NCCL's."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ForceSpec:
+        if self.algorithm is None and self.protocol is None:
+            raise ValueError("an entry of force needs an algorithm, a protocol or both")
+        return self
+
+
 class CommunicationSpec(DocumentModel):
     """The collective library, and the measurements that correct its model."""
 
@@ -39,3 +76,11 @@ class CommunicationSpec(DocumentModel):
     """The fit for groups across nodes; that of the cluster's transport by default."""
     version: str | None = None
     """The NCCL whose tables are used."""
+    algorithm: AlgorithmName | None = None
+    """Of every collective that has it (NCCL_ALGO), see simdml list collectives; NCCL's own choice by default."""
+    protocol: ProtocolName | None = None
+    """Of every collective (NCCL_PROTO); NCCL's own choice by default."""
+    force: tuple[ForceSpec, ...] = ()
+    """The same for a kind of collective or a group of ranks, first come first served, before the two above."""
+    collnet: bool = False
+    """Whether NCCL may let switches with SHARP reduce (NCCL_COLLNET_ENABLE); no by default."""
