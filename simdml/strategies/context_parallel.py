@@ -49,7 +49,7 @@ def check(model: Model, tp: int, spread: Spread) -> None:
     """
     if spread.cp == 1:
         return
-    layers = [layer for block in dict.fromkeys(model.blocks) for layer in block.layers if layer.attends is not None]
+    layers = [layer for block in model.distinct_blocks for layer in block.layers if layer.attends is not None]
     if not layers:
         raise InfeasibleError(
             f"{model.name} has no attention whose sequences context parallelism could spread over {spread.cp} ranks",

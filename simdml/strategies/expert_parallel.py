@@ -55,7 +55,7 @@ def check(model: Model, ways: int) -> None:
     """
     if ways == 1:
         return
-    counts = {layer.experts for block in dict.fromkeys(model.blocks) for layer in block.layers if layer.experts}
+    counts = {layer.experts for block in model.distinct_blocks for layer in block.layers if layer.experts}
     if not counts:
         raise InfeasibleError(f"{model.name} has no experts to spread over {ways} ranks", hint="leave ep out")
     for count in sorted(counts):

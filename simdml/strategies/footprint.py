@@ -18,7 +18,7 @@ from simdml.strategies.data_parallel.kinds import make_replica, replica_roles
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import Pipeline
 from simdml.strategies.schedules import Action
-from simdml.strategies.stage_code import stage_code
+from simdml.strategies.stage_code import Codes
 from simdml.strategies.stages import cut
 from simdml.units import format_bytes
 from simdml.workload.model import Block
@@ -40,11 +40,12 @@ def _of_equal_batches(job: Job, ranks: NDArray[np.int64], coefficients: MemoryCo
     model = job.build(job.training.microbatch)
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
+    codes = Codes(job)
     alike = len(ranks) == job.mesh.num_ranks
     for role in range(len(replica_roles(job))):
         for device in range(pipeline.depth):
             gpu = _least(job, ranks[ranks // job.mesh.strides.get("pp", 1) % job.mesh.size("pp") == device])
-            estimate = _device(job, stages, pipeline, (device, role), coefficients, gpu)
+            estimate = _device(job, stages, pipeline, codes, (device, role), coefficients, gpu)
             name = estimate.rank_class if alike else f"micro-batch of {job.training.microbatch}"
             yield replace(estimate, rank_class=name)
 
@@ -80,6 +81,7 @@ def _device(
     job: Job,
     stages: tuple[tuple[Block, ...], ...],
     pipeline: Pipeline,
+    codes: Codes,
     place: tuple[int, int],
     coefficients: MemoryCoefficients,
     gpu: Device,
@@ -87,7 +89,7 @@ def _device(
     """Return the peak of the rank at ``place``, its pipeline coordinate and its role, on ``gpu``."""
     device, role = place
     mine = pipeline.stages_on(device)
-    replica = make_replica(job, [stage_code(job, stages[stage]) for stage in mine], role).memory()
+    replica = make_replica(job, [codes.of(stages[stage]) for stage in mine], role).memory()
     keeping = Keeping(job.mesh.size("tp"), job.training.recompute, job.spread.sequence_parallel)
     kept = [
         keeping.microbatch_bytes(stages[stage], stages[stage - 1][-1].output_bytes if stage else 0.0) for stage in mine

@@ -29,10 +29,12 @@ from simdml.strategies.overlapped import together
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
 from simdml.strategies.sequence_parallel import replicated_elements
-from simdml.strategies.stage_code import Backward, Parts, StageCode, stage_code
+from simdml.strategies.stage_code import Backward, Codes, StageCode
 from simdml.strategies.stages import cut
 from simdml.workload.model import Block, Model
 
+_Pairs = dict[tuple[int, ...], tuple[tuple[Instruction, ...], tuple[Instruction, ...]]]
+"""By identity, the instructions of a forward and a backward, and what they become together; shared by all devices."""
 HALVES = {"B": Backward.WHOLE, "I": Backward.INPUTS, "W": Backward.WEIGHTS}
 
 
@@ -47,9 +49,9 @@ def compile_hybrid(job: Job, *, evaluates: bool = False) -> Program:
     pipeline = Pipeline.of(job, model)
     stages = cut(model, pipeline.placement.num_stages, job.pipeline.balance)
     roles = replica_roles(job)
-    parts: Parts = {}
+    codes, pairs = Codes(job), _Pairs()
     builders = [
-        _StageProgram(job, model, stages, pipeline, device, role, parts, evaluates)
+        _StageProgram(job, model, stages, pipeline, device, role, codes, pairs, evaluates)
         for role in range(len(roles))
         for device in range(pipeline.depth)
     ]
@@ -88,17 +90,17 @@ class _StageProgram:
     pipeline: Pipeline
     device: int
     role: int
-    parts: Parts
+    codes: Codes
+    pairs: _Pairs
     evaluates: bool = False
     code: list[StageCode] = field(init=False)
     replica: Replica = field(init=False)
     sends: dict[str, list[Instruction]] = field(default_factory=dict)
     messages: dict[Hop, _Messages] = field(default_factory=dict)
-    pairs: dict[tuple[int, ...], tuple[Instruction, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         mine = self.pipeline.stages_on(self.device)
-        self.code = [stage_code(self.job, self.stages[stage], self.parts) for stage in mine]
+        self.code = [self.codes.of(self.stages[stage]) for stage in mine]
         self.replica = make_replica(self.job, self.code, self.role)
 
     def build(self) -> RankProgram:
@@ -164,10 +166,11 @@ class _StageProgram:
         yield from self._received(backward)
         made = tuple(self.replica.forward(forward.chunk))
         other = tuple(self.replica.backward(backward.chunk, last=last, half=self._half(backward)))
-        key = tuple(map(id, (*made, *other)))
+        both = (*made, *other)
+        key = tuple(map(id, both))
         if key not in self.pairs:
-            self.pairs[key] = together(made, other)
-        yield from self.pairs[key]
+            self.pairs[key] = (both, together(made, other))
+        yield from self.pairs[key][1]
         yield from self._handed_on(forward)
         yield from self._handed_on(backward)
 

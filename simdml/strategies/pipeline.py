@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Final, Literal
 
 from simdml.errors import InfeasibleError
 from simdml.program.mesh import Group
@@ -17,6 +17,7 @@ from simdml.workload.model import Model
 EMBEDDING = "embedding"
 """The group of the first and the last stage, which both hold a tied embedding (Megatron-LM)."""
 
+ORDERS_KEPT: Final = 16
 Way = Literal["forward", "backward"]
 
 
@@ -66,8 +67,7 @@ class Pipeline:
             schedule,
             depth,
             schedule.placement(depth, chunks),
-            tuple(schedule.actions(device, depth, microbatches, chunks) for device in range(depth)),
-            tuple(schedule.actions_before(device, depth, microbatches, chunks) for device in range(depth)),
+            *_orders(schedule, depth, microbatches, chunks),
         )
         if schedule.update_each and model.tied and pipeline.tied_devices:
             raise InfeasibleError(
@@ -191,6 +191,19 @@ class Pipeline:
             if name is not None and members[0] == device:
                 groups.append(Group(name, ("pp",), only=("pp", members)))
         return groups
+
+
+_Orders = tuple[Sequence[Action], ...]
+
+
+@lru_cache(maxsize=ORDERS_KEPT)
+def _orders(schedule: Schedule, depth: int, microbatches: int, chunks: int) -> tuple[_Orders, _Orders]:
+    """Return what every device does in a step, and what it does once before."""
+    devices = range(depth)
+    return (
+        tuple(schedule.actions(device, depth, microbatches, chunks) for device in devices),
+        tuple(schedule.actions_before(device, depth, microbatches, chunks) for device in devices),
+    )
 
 
 def _way(action: Action) -> Way:

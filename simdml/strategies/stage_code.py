@@ -68,6 +68,22 @@ def stage_code(job: Job, blocks: tuple[Block, ...], parts: Parts | None = None) 
 
 
 @dataclass(slots=True)
+class Codes:
+    """The code of every stage of ``job``: stages of the very same blocks have one, whichever device they are on."""
+
+    job: Job
+    parts: Parts = field(default_factory=dict)
+    _of_blocks: dict[tuple[int, ...], StageCode] = field(default_factory=dict)
+
+    def of(self, blocks: tuple[Block, ...]) -> StageCode:
+        """Return the code of a stage of ``blocks``, which live as long as the job's model."""
+        key = tuple(map(id, blocks))
+        if key not in self._of_blocks:
+            self._of_blocks[key] = stage_code(self.job, blocks, self.parts)
+        return self._of_blocks[key]
+
+
+@dataclass(slots=True)
 class StageCode:
     """Code of one stage for ``tp`` ways of tensor parallelism; ``half`` says which part of backward it runs."""
 
@@ -80,6 +96,7 @@ class StageCode:
     _forward: Routine | None = None
     _backward: Routine | None = None
     _halves: dict[Backward, StageCode] = field(default_factory=dict)
+    _gradients: list[int] | None = None
 
     def only(self, half: Backward) -> StageCode:
         """Return the code that runs this part of backward."""
@@ -148,11 +165,13 @@ class StageCode:
 
         Within a layer that is the reverse of registration order.
         """
-        return [
-            elements
-            for _, layer in self.layers_in_backward_order()
-            for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp, self.spread.ep))
-        ]
+        if self._gradients is None:
+            self._gradients = [
+                elements
+                for _, layer in self.layers_in_backward_order()
+                for elements in reversed(tensor_parallel.parameters_on_rank(layer, self.tp, self.spread.ep))
+            ]
+        return list(self._gradients)
 
     def of_experts(self) -> list[bool]:
         """Return, in the order of :meth:`gradients`, which of them are of experts that other ranks do not hold."""

@@ -67,7 +67,7 @@ def check_divisible(model: Model, ways: int) -> None:
     """
     if ways == 1:
         return
-    for block in dict.fromkeys(model.blocks):
+    for block in model.distinct_blocks:
         for layer in block.layers:
             for operator in (*layer.forward, *layer.backward):
                 size = _split_size(operator)

@@ -147,6 +147,11 @@ class Model:
     tied_parameters: int = 0
 
     @property
+    def distinct_blocks(self) -> tuple[Block, ...]:
+        """The blocks in order, each object once."""
+        return tuple({id(block): block for block in self.blocks}.values())
+
+    @property
     def parameter_count(self) -> int:
         """Trainable elements, tied tensors once."""
         return sum(block.parameter_count for block in self.blocks)
