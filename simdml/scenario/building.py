@@ -33,7 +33,7 @@ from simdml.strategies.data_parallel.kinds import find_kind
 from simdml.strategies.footprint import footprint, refuse_what_does_not_fit
 from simdml.strategies.job import Job, Training, num_replicas
 from simdml.units import format_bytes
-from simdml.workload.catalog import ModelSpec, TransformerSpec
+from simdml.workload.spec import ModelSpec, TransformerSpec
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
 VOCABULARY_MULTIPLE = 128

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from simdml.errors import InfeasibleError
 from simdml.scenario.clusters import relative
@@ -13,10 +13,11 @@ from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.model import ModelSpec as ModelSection
 from simdml.workload.autocast import with_autocast
-from simdml.workload.catalog import ConvnetSpec, ModelSpec, TransformerSpec, find_model
+from simdml.workload.catalog import find_model
 from simdml.workload.custom import build_custom
 from simdml.workload.huggingface import read_huggingface
 from simdml.workload.model import Model
+from simdml.workload.spec import BuildOptions, ConvnetSpec, ModelSpec, TransformerSpec
 
 MODEL = "model"
 MODELS_KEPT: Final = 64
@@ -31,26 +32,16 @@ class LayerListSpec:
     sample_unit: str
     default_sequence: int | None = None
 
-    def build(
-        self,
-        *,
-        samples: int,
-        sequence: int | None = None,
-        element_bytes: int = 4,
-        attention: str = "unfused",  # noqa: ARG002
-        fused_elementwise: bool = True,  # noqa: ARG002
-        vocab_multiple: int = 1,  # noqa: ARG002
-        gradient_accumulation: str = "none",
-    ) -> Model:
+    def build(self, *, samples: int, sequence: int | None = None, **options: Unpack[BuildOptions]) -> Model:
         """Return one micro-batch; tokens are counted with a ``sequence`` only."""
         return build_custom(
             self.name,
             self.layers,
             samples=samples,
-            element_bytes=element_bytes,
+            element_bytes=options.get("element_bytes", 4),
             sample_unit=self.sample_unit,
             tokens_per_sample=sequence or 1,
-            gradient_accumulation=gradient_accumulation,
+            gradient_accumulation=options.get("gradient_accumulation", "none"),
         )
 
 

@@ -13,7 +13,7 @@ from simdml.scenario.models import sequence_length
 from simdml.scenario.schema.model_parallel import ContextParallelSpec, ExpertParallelSpec, TensorParallelSpec
 from simdml.scenario.schema.strategy import StrategySpec
 from simdml.strategies.job import Spread
-from simdml.workload.catalog import ModelSpec, TransformerSpec
+from simdml.workload.spec import ModelSpec, TransformerSpec
 
 STRATEGY = "strategy"
 

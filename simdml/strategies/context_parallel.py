@@ -88,6 +88,7 @@ def _ring(label: str, attends: Attends, operator: Operator, tp: int, cp: int) ->
             sequence=queries,
             keys=keys // cp,
             head_size=head_size,
+            value_size=attends.value_size,
             element_bytes=operator.element_bytes,
             causal=operator.causal,
             phase=operator.phase,
@@ -105,7 +106,7 @@ def _ring(label: str, attends: Attends, operator: Operator, tp: int, cp: int) ->
 
 def _merge(attends: Attends, operator: Operator, tp: int) -> Operator:
     """Return the kernel that adds a partial output, or gradient of the queries, to those before."""
-    nbytes = attends.query_bytes / tp
+    nbytes = (attends.output_bytes if operator.phase is Phase.FORWARD else attends.query_bytes) / tp
     return memory_bound(
         f"{operator.name}_merge",
         Family.ELEMENTWISE,
@@ -128,9 +129,11 @@ def _traded(
     label: str, attends: Attends, operator: Operator, tp: int, cp: int, *, ends: tuple[bool, bool]
 ) -> Iterator[Piece]:
     """Yield attention over whole sequences and 1/cp of the heads, with an all-to-all of each of its four tensors."""
-    queries = Collective(label, CollectiveKind.ALL_TO_ALL, GROUP, attends.query_bytes / tp)
-    keys = Collective(label, CollectiveKind.ALL_TO_ALL, GROUP, attends.key_value_bytes / 2 / tp)
-    several, one = (queries, keys, keys), (queries,)
+    queries, keys, values, output = (
+        Collective(label, CollectiveKind.ALL_TO_ALL, GROUP, nbytes / tp)
+        for nbytes in (attends.query_bytes, attends.key_bytes, attends.value_bytes, attends.output_bytes)
+    )
+    several, one = (queries, keys, values), (output,)
     before, after = (several, one) if operator.phase is Phase.FORWARD else (one, several)
     if ends[0]:
         yield from before
@@ -144,6 +147,7 @@ def _traded(
             sequence=sequence * cp,
             keys=all_keys,
             head_size=head_size,
+            value_size=attends.value_size,
             element_bytes=operator.element_bytes,
             causal=operator.causal,
             phase=operator.phase,

@@ -60,7 +60,7 @@ def _flops(block: Block) -> float:
 
 
 def _is_stack(blocks: Sequence[Block]) -> bool:
-    return len(blocks) > 2 and all(block is blocks[1] for block in blocks[1:-1])
+    return len(blocks) > 2 and all(block is blocks[1] or block.stacked for block in blocks[1:-1])
 
 
 def _with_ends(model: Model, num_stages: int) -> list[int]:

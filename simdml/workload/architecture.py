@@ -23,6 +23,27 @@ class Head(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Latent:
+    """Multi-head latent attention: queries, and keys with values, come from vectors of so many elements a token.
+
+    Of a head of queries and keys, ``plain_size`` elements are without rotary embedding and ``rotary_size`` with it; the
+    rotated part of the keys is the same for all heads and comes from the hidden state. Heads of values have
+    ``value_size``. ``query_rank`` 0 projects queries directly (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+    """
+
+    query_rank: int
+    key_value_rank: int
+    plain_size: int
+    rotary_size: int
+    value_size: int
+
+    @property
+    def head_size(self) -> int:
+        """Elements of a head of queries, and of keys."""
+        return self.plain_size + self.rotary_size
+
+
+@dataclass(frozen=True, slots=True)
 class TransformerConfig:
     """Sizes and options of a decoder or encoder stack of identical blocks.
 
@@ -30,8 +51,10 @@ class TransformerConfig:
     ``position_rows`` is the number of rows of the learned position table, 0 without one (rotary and ALiBi have
     no parameters). ``merged_projections`` says that Q, K and V are one parameter tensor, and so are gate and up.
     ``post_norm`` puts norms after the residual adds (BERT). ``num_experts`` above 0 replaces the MLP by a
-    router and experts of size ``ffn``, and ``shared_ffn`` adds an expert of that size for every token. Sliding
-    windows are not represented: attention spans the sequence.
+    router and experts of size ``ffn``, and ``shared_ffn`` adds an expert of that size for every token; the first
+    ``dense_layers`` have an MLP of size ``dense_ffn`` instead, and ``router_bias`` adds a bias an expert to the router.
+    With ``latent``, ``head_size`` is that of its queries. Sliding windows are not represented: attention spans the
+    sequence.
     """
 
     name: str
@@ -61,6 +84,10 @@ class TransformerConfig:
     experts_per_token: int = 0
     shared_ffn: int = 0
     dropout: bool = True
+    latent: Latent | None = None
+    dense_layers: int = 0
+    dense_ffn: int = 0
+    router_bias: bool = False
 
     def __post_init__(self) -> None:
         """Raise DocumentError for a size below 1, InfeasibleError for heads or experts that do not fit."""
@@ -73,6 +100,10 @@ class TransformerConfig:
             raise InfeasibleError(
                 f"{self.name}: experts_per_token must be 1 to {self.num_experts}, got {self.experts_per_token}"
             )
+        if not 0 <= self.dense_layers <= self.layers or (self.dense_layers and self.dense_ffn < 1):
+            raise InfeasibleError(
+                f"{self.name}: {self.dense_layers} of {self.layers} layers are dense, with an MLP of {self.dense_ffn}"
+            )
 
     @property
     def query_width(self) -> int:
@@ -81,8 +112,18 @@ class TransformerConfig:
 
     @property
     def key_width(self) -> int:
-        """Width of all key (or value) heads together."""
+        """Width of all key heads together."""
         return self.kv_heads * self.head_size
+
+    @property
+    def value_size(self) -> int:
+        """Elements of a head of values, and of the output."""
+        return self.head_size if self.latent is None else self.latent.value_size
+
+    @property
+    def output_width(self) -> int:
+        """Width of the outputs of all heads together."""
+        return self.heads * self.value_size
 
     @property
     def causal(self) -> bool:

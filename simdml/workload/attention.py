@@ -46,10 +46,10 @@ def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         return _flash_layer(batch, config)
     core_forward, core_backward = _unfused_core(batch, config)
     widths = _Widths(batch, config)
-    merge = _copy(batch, "merge_heads", widths.query)
+    merge = _copy(batch, "merge_heads", widths.output)
     eager = not batch.fused_elementwise
     split_heads = (_copy(batch, "split_heads", widths.qkv, launches=3),) if eager else ()
-    merge_gradient = (_copy(batch, "merge_heads_gradient", widths.query, Phase.INPUT_GRADIENT),) if eager else ()
+    merge_gradient = (_copy(batch, "merge_heads_gradient", widths.output, Phase.INPUT_GRADIENT),) if eager else ()
     return Layer(
         name="attention",
         forward=(
@@ -69,7 +69,7 @@ def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         activations=(
             batch.kept("query", widths.query, split=True),
             batch.kept("key", widths.query, split=True),
-            batch.kept("value", widths.query, split=True),
+            batch.kept("value", widths.output, split=True),
             *_kept_scores(batch, config),
         ),
         attends=_attends(batch, config, widths),
@@ -82,7 +82,7 @@ def output_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         batch,
         "attention_output",
         batch.tokens,
-        config.query_width,
+        config.output_width,
         config.hidden,
         cut=Cut.ROW,
         bias=config.output_bias,
@@ -94,7 +94,7 @@ def output_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         backward=(*residual_dropout_gradient(batch, elements), *projection.backward),
         parameters=projection.parameters,
         activations=(
-            batch.kept("input", batch.tokens * config.query_width, split=True),
+            batch.kept("input", batch.tokens * config.output_width, split=True),
             *((batch.kept_mask("dropout_mask", elements),) if batch.dropout else ()),
         ),
     )
@@ -116,12 +116,14 @@ def residual_dropout_gradient(batch: Microbatch, elements: int) -> tuple[Operato
 
 
 class _Widths:
-    """Elements of the tensors around the core: all queries, all keys (or values), and the three together."""
+    """Elements of the tensors around the core: all queries, keys, values and outputs, and the first three together."""
 
     def __init__(self, batch: Microbatch, config: TransformerConfig) -> None:
         self.query = batch.tokens * config.query_width
         self.key = batch.tokens * config.key_width
-        self.qkv = self.query + 2 * self.key
+        self.value = batch.tokens * config.kv_heads * config.value_size
+        self.output = batch.tokens * config.output_width
+        self.qkv = self.query + self.key + self.value
         self.scores = batch.samples * config.heads * batch.sequence * batch.keys
 
 
@@ -141,6 +143,7 @@ def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
             sequence=batch.sequence,
             keys=batch.keys,
             head_size=config.head_size,
+            value_size=config.value_size,
             element_bytes=batch.element_bytes,
             causal=batch.causal,
             phase=phase,
@@ -161,15 +164,16 @@ def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         activations=(
             batch.kept("query", widths.query, split=True),
             batch.kept("key", widths.key, split=True),
-            batch.kept("value", widths.key, split=True),
+            batch.kept("value", widths.value, split=True),
         ),
         attends=_attends(batch, config, widths),
     )
 
 
 def _attends(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> Attends:
-    size = batch.element_bytes
-    return Attends(config.heads, config.kv_heads, float(size * widths.query), float(2 * size * widths.key))
+    elements = (widths.query, widths.key, widths.value, widths.output)
+    sizes = (float(batch.element_bytes * count) for count in elements)
+    return Attends(config.heads, config.kv_heads, config.value_size, *sizes)
 
 
 def _unfused_core(batch: Microbatch, config: TransformerConfig) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
@@ -181,30 +185,32 @@ def _unfused_core(batch: Microbatch, config: TransformerConfig) -> tuple[tuple[O
         dropped = (batch.dropout_forward("attention_dropout", scores, Split.BATCH),)
         dropped_gradient = (batch.dropout_backward("attention_dropout_gradient", scores, Split.BATCH),)
     forward = (
-        _scores_product(batch, config, "query_key"),
+        _scores_product(batch, config, "query_key", config.head_size),
         *masked[0],
         *dropped,
-        _values_product(batch, config, "attention_values"),
+        _values_product(batch, config, "attention_values", config.value_size),
     )
     backward = (
-        _scores_product(batch, config, "probability_gradient", Phase.INPUT_GRADIENT),
-        _values_product(batch, config, "value_gradient", Phase.INPUT_GRADIENT, of_keys=True),
+        _scores_product(batch, config, "probability_gradient", config.value_size, Phase.INPUT_GRADIENT),
+        _values_product(batch, config, "value_gradient", config.value_size, Phase.INPUT_GRADIENT, of_keys=True),
         *dropped_gradient,
         *masked[1],
-        _values_product(batch, config, "query_gradient", Phase.INPUT_GRADIENT),
-        _values_product(batch, config, "key_gradient", Phase.INPUT_GRADIENT, of_keys=True),
+        _values_product(batch, config, "query_gradient", config.head_size, Phase.INPUT_GRADIENT),
+        _values_product(batch, config, "key_gradient", config.head_size, Phase.INPUT_GRADIENT, of_keys=True),
     )
     return forward, backward
 
 
-def _scores_product(batch: Microbatch, config: TransformerConfig, name: str, phase: Phase = Phase.FORWARD) -> Operator:
+def _scores_product(
+    batch: Microbatch, config: TransformerConfig, name: str, head_size: int, phase: Phase = Phase.FORWARD
+) -> Operator:
     """(queries, head) @ (head, keys) for every head: queries with keys, output gradient with values."""
     return batched_matmul(
         name,
         batch.samples * config.heads,
         batch.sequence,
         batch.keys,
-        config.head_size,
+        head_size,
         element_bytes=batch.element_bytes,
         phase=phase,
         split=Split.BATCH,
@@ -215,6 +221,7 @@ def _values_product(
     batch: Microbatch,
     config: TransformerConfig,
     name: str,
+    head_size: int,
     phase: Phase = Phase.FORWARD,
     *,
     of_keys: bool = False,
@@ -225,7 +232,7 @@ def _values_product(
         name,
         batch.samples * config.heads,
         rows,
-        config.head_size,
+        head_size,
         depth,
         element_bytes=batch.element_bytes,
         phase=phase,
@@ -282,13 +289,15 @@ def _kept_scores(batch: Microbatch, config: TransformerConfig) -> tuple[Activati
 
 
 def _rotary(batch: Microbatch, config: TransformerConfig, widths: _Widths, phase: Phase) -> tuple[Operator, ...]:
-    """Rotary embedding of queries and keys, or its gradient: the same traffic.
+    """Rotary embedding of queries and keys, or its gradient: the same traffic; of their rotated parts if latent.
 
     Eager, on each: negate a half, join the halves, two products and a sum, 5.5 reads and 4.5 writes.
     """
     if not config.rotary:
         return ()
     elements = widths.query + widths.key
+    if config.latent is not None:
+        elements = batch.tokens * config.latent.rotary_size * (config.heads + 1)
     read, written, launches = (1.0, 1.0, 1) if batch.fused_elementwise else (5.5, 4.5, 10)
     name = "rotary" if phase is Phase.FORWARD else "rotary_gradient"
     return (

@@ -2,127 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
-from simdml.errors import InfeasibleError, UnknownNameError
-from simdml.workload.architecture import Head, Norm, TransformerConfig
+from simdml.errors import UnknownNameError
+from simdml.workload.architecture import Head, Latent, Norm, TransformerConfig
 from simdml.workload.convnets.alexnet import build_alexnet
 from simdml.workload.convnets.inception import build_inception_v3
 from simdml.workload.convnets.resnet import build_resnet
 from simdml.workload.convnets.unet import build_unet
 from simdml.workload.convnets.vgg import build_vgg16
-from simdml.workload.model import Model
-from simdml.workload.transformer import build_transformer
-
-
-class ModelSpec(Protocol):
-    """A model that can be built for any micro-batch; ``default_sequence`` is None for images."""
-
-    @property
-    def name(self) -> str:
-        """The name in the catalog."""
-        ...
-
-    @property
-    def sample_unit(self) -> str:
-        """``"images"`` or ``"sequences"``."""
-        ...
-
-    @property
-    def default_sequence(self) -> int | None:
-        """Tokens a sample unless told otherwise."""
-        ...
-
-    def build(
-        self,
-        *,
-        samples: int,
-        sequence: int | None = None,
-        element_bytes: int = 2,
-        attention: str = "unfused",
-        fused_elementwise: bool = True,
-        vocab_multiple: int = 1,
-        gradient_accumulation: str = "none",
-    ) -> Model:
-        """Return one micro-batch of ``samples``; options that a model has no use for are ignored."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerSpec:
-    """A transformer and the sequence length it is trained with."""
-
-    config: TransformerConfig
-    default_sequence: int
-    sample_unit: str = "sequences"
-
-    @property
-    def name(self) -> str:
-        """The name in the catalog."""
-        return self.config.name
-
-    def build(
-        self,
-        *,
-        samples: int,
-        sequence: int | None = None,
-        element_bytes: int = 2,
-        attention: str = "unfused",
-        fused_elementwise: bool = True,
-        vocab_multiple: int = 1,
-        gradient_accumulation: str = "none",
-        context_ways: int = 1,
-        expert_load: float = 1.0,
-    ) -> Model:
-        """Return one micro-batch; options as in :func:`~simdml.workload.transformer.build_transformer`."""
-        return build_transformer(
-            self.config,
-            samples=samples,
-            sequence=self.default_sequence if sequence is None else sequence,
-            element_bytes=element_bytes,
-            attention=attention,
-            fused_elementwise=fused_elementwise,
-            vocab_multiple=vocab_multiple,
-            gradient_accumulation=gradient_accumulation,
-            context_ways=context_ways,
-            expert_load=expert_load,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ConvnetSpec:
-    """A convolutional network and the size of its images."""
-
-    name: str
-    builder: Callable[..., Model]
-    image_size: int = 224
-    sample_unit: str = "images"
-    default_sequence: int | None = None
-
-    def build(
-        self,
-        *,
-        samples: int,
-        sequence: int | None = None,
-        element_bytes: int = 4,
-        attention: str = "unfused",  # noqa: ARG002
-        fused_elementwise: bool = True,  # noqa: ARG002
-        vocab_multiple: int = 1,  # noqa: ARG002
-        gradient_accumulation: str = "none",
-        image_size: int | None = None,
-    ) -> Model:
-        """Return one micro-batch of images; InfeasibleError if given a ``sequence`` length."""
-        if sequence is not None:
-            raise InfeasibleError(f"{self.name} works on images, which have no sequence length")
-        return self.builder(
-            samples=samples,
-            image_size=self.image_size if image_size is None else image_size,
-            element_bytes=element_bytes,
-            gradient_accumulation=gradient_accumulation,
-        )
+from simdml.workload.spec import ConvnetSpec, ModelSpec, TransformerSpec
 
 
 def find_model(name: str) -> ModelSpec:
@@ -253,6 +142,36 @@ _LLAMA = (
     ("mixtral_8x7b", 32, 4096, 32, 8, 14336, 32000, 4096, (8, 2)),
 )
 
+# DeepSeek-AI, DeepSeek-V3, arXiv 2412.19437, section 4.2, and deepseek-ai/DeepSeek-V3's config.json, without the layer
+# for multi-token prediction; trained on sequences of 4,096 tokens.
+_DEEPSEEK_V3 = TransformerConfig(
+    name="deepseek_v3",
+    family="deepseek_v3",
+    layers=61,
+    hidden=7168,
+    heads=128,
+    kv_heads=128,
+    head_size=192,
+    ffn=2048,
+    vocab=129280,
+    rotary=True,
+    gated=True,
+    qkv_bias=False,
+    output_bias=False,
+    mlp_bias=False,
+    norm=Norm.RMS,
+    norm_bias=False,
+    tied_head=False,
+    merged_projections=False,
+    num_experts=256,
+    experts_per_token=8,
+    shared_ffn=2048,
+    dropout=False,
+    latent=Latent(query_rank=1536, key_value_rank=512, plain_size=128, rotary_size=64, value_size=128),
+    dense_layers=3,
+    dense_ffn=18432,
+    router_bias=True,
+)
 
 # torchvision/models; images of 224 pixels, 299 for Inception v3. The U-Net is torchgpipe's.
 _CONVNETS = (
@@ -270,6 +189,7 @@ _SPECS: tuple[ModelSpec, ...] = (
     *(_gpt(*row, 51200, 2048) for row in _SC21),
     *(_bert(*row) for row in _BERT),
     *(_llama(*row) for row in _LLAMA),
+    TransformerSpec(_DEEPSEEK_V3, 4096),
     *_CONVNETS,
 )
 _MODELS = {spec.name: spec for spec in _SPECS}

@@ -100,6 +100,7 @@ def _router_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     """A linear layer to expert scores, then softmax and top-k in fp32."""
     score_bytes = 4.0 * batch.tokens * config.num_experts
     projection = linear(batch, "router", batch.tokens, config.hidden, config.num_experts)
+    bias = (Parameter("correction_bias", config.num_experts),) if config.router_bias else ()
     choose = batch.kernel(
         "router_choice",
         0,
@@ -123,7 +124,7 @@ def _router_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         name="router",
         forward=(*projection.forward, choose),
         backward=(gradient, *projection.backward),
-        parameters=projection.parameters,
+        parameters=(*projection.parameters, *bias),
         activations=(
             batch.kept("input", batch.tokens * config.hidden),
             Activation("scores", score_bytes),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simdml.errors import DocumentError, UnknownNameError
-from simdml.workload.architecture import Head, Norm, TransformerConfig
+from simdml.workload.architecture import Head, Latent, Norm, TransformerConfig
 
 HIDDEN = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -59,6 +59,8 @@ FAMILIES: Mapping[str, FamilyTraits] = {
     "qwen2": FamilyTraits({**_LLAMA, "qkv_bias": True, "output_bias": False}),
     "qwen2_moe": FamilyTraits({**_LLAMA, "qkv_bias": True, "output_bias": False}),
     "gemma": FamilyTraits(_LLAMA, tied=True),
+    "deepseek_v2": FamilyTraits(_LLAMA),
+    "deepseek_v3": FamilyTraits({**_LLAMA, "router_bias": True}),
 }
 
 
@@ -100,6 +102,36 @@ def _sizes(reader: _Reader, model_type: str) -> dict[str, Any]:
         "position_rows": 0 if positions is None else reader.size(POSITIONS) + positions,
         "token_types": reader.size(("type_vocab_size",), 2) if model_type == "bert" else 0,
         **_experts(reader, model_type),
+        **(_latent(reader) if model_type.startswith("deepseek") else {}),
+    }
+
+
+def _latent(reader: _Reader) -> dict[str, Any]:
+    """Return the sizes of DeepSeek-V2's and V3's attention and experts; V3's where the file leaves them out.
+
+    The layers for multi-token prediction (num_nextn_predict_layers) are not read: the class has none. ``head_dim`` is
+    that of the rotated part there.
+    """
+    if reader.size(("moe_layer_freq",), 1) != 1:
+        raise DocumentError(f"{reader.where}: moe_layer_freq other than 1 is not supported")
+    latent = Latent(
+        query_rank=0 if reader.is_null("q_lora_rank") else reader.size(("q_lora_rank",), 1536),
+        key_value_rank=reader.size(("kv_lora_rank",), 512),
+        plain_size=reader.size(("qk_nope_head_dim",), 128),
+        rotary_size=reader.size(("qk_rope_head_dim",), 64),
+        value_size=reader.size(("v_head_dim",), 128),
+    )
+    experts = reader.size(("moe_intermediate_size",), 2048)
+    return {
+        "latent": latent,
+        "head_size": latent.head_size,
+        "kv_heads": reader.size(HEADS),
+        "num_experts": reader.size(("n_routed_experts",), 256),
+        "experts_per_token": reader.size(("num_experts_per_tok",), 8),
+        "ffn": experts,
+        "shared_ffn": experts * reader.count("n_shared_experts", 1),
+        "dense_layers": reader.count("first_k_dense_replace", 3),
+        "dense_ffn": reader.size(FFN, 18432),
     }
 
 
@@ -150,6 +182,18 @@ class _Reader:
         if default is None:
             raise DocumentError(f"{self.where}: none of {', '.join(names)} is given")
         return default
+
+    def count(self, name: str, default: int) -> int:
+        """Return a number that may be 0, ``default`` if it is not given; null is none."""
+        value = self.keys.get(name, default)
+        if value is None:
+            return 0
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise DocumentError(f"{self.where}: {name} must be a number from 0 up, got {value!r}")
+        return value
+
+    def is_null(self, name: str) -> bool:
+        return name in self.keys and self.keys[name] is None
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.keys.get(name, default)

@@ -51,12 +51,23 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Attends:
-    """What attention of the tokens on a rank reads: bytes of their queries (and output), and of keys with values."""
+    """What attention of the tokens on a rank reads and writes: bytes of queries, of keys, of values and of the output.
+
+    ``value_size`` is the size of a head of values.
+    """
 
     heads: int
     kv_heads: int
+    value_size: int
     query_bytes: float
-    key_value_bytes: float
+    key_bytes: float
+    value_bytes: float
+    output_bytes: float
+
+    @property
+    def key_value_bytes(self) -> float:
+        """Bytes of keys and values together."""
+        return self.key_bytes + self.value_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +116,15 @@ class Block:
     """Layers that stay together; ``output_bytes`` cross to the next block for one micro-batch.
 
     ``activation_bytes`` kept by all layers is their sum; under full recomputation only the block's input
-    (the previous block's output) is kept and forward is run again.
+    (the previous block's output) is kept and forward is run again. A ``stacked`` block is one of a stack of layers, of
+    which pipeline stages get equally many whatever is in them.
     """
 
     name: str
     layers: tuple[Layer, ...]
     output_bytes: float
     recomputable: bool = True
+    stacked: bool = False
 
     @property
     def parameter_count(self) -> int:

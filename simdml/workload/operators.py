@@ -163,28 +163,32 @@ def attention(
     causal: bool,
     phase: Phase = Phase.FORWARD,
     keys: int | None = None,
+    value_size: int | None = None,
 ) -> Operator:
     """Return a FlashAttention kernel, forward or (``INPUT_GRADIENT``) backward, split over heads.
 
-    Queries are of ``sequence`` tokens, keys and values of ``keys``, the same number unless given.
+    Queries are of ``sequence`` tokens, keys and values of ``keys``, the same number unless given. Heads of queries and
+    keys have ``head_size`` elements, those of values and outputs ``value_size``, the same unless given.
 
     Forward is two products per head, backward five, because it computes the scores again (Dao, arXiv
-    2307.08691, section 3.1). Forward reads Q, K, V and writes O and the fp32 log-sum-exp; backward reads Q,
-    K, V, O, dO and the log-sum-exp and writes dQ, dK, dV.
+    2307.08691, section 3.1); one and two of them are with values. Forward reads Q, K, V and writes O and the fp32
+    log-sum-exp; backward reads Q, K, V, O, dO and the log-sum-exp and writes dQ, dK, dV.
     """
     keys = sequence if keys is None else keys
-    query = element_bytes * batch * heads * sequence * head_size
-    key = element_bytes * batch * kv_heads * keys * head_size
+    value_size = head_size if value_size is None else value_size
+    of_queries, of_keys = (element_bytes * batch * rows for rows in (heads * sequence, kv_heads * keys))
+    query, output = of_queries * head_size, of_queries * value_size
+    read = query + of_keys * (head_size + value_size)
     log_sum_exp = 4 * batch * heads * sequence
     forward = phase is Phase.FORWARD
-    products = 2 if forward else 5
+    depth = head_size + value_size if forward else 3 * head_size + 2 * value_size
     return Operator(
         name=name,
         family=Family.ATTENTION,
         phase=phase,
-        flops=2.0 * products * batch * heads * sequence * keys * head_size,
-        read_bytes=float(query + 2 * key if forward else 3 * query + 2 * key + log_sum_exp),
-        written_bytes=float(query + log_sum_exp if forward else query + 2 * key),
+        flops=2.0 * batch * heads * sequence * keys * depth,
+        read_bytes=float(read if forward else read + 2 * output + log_sum_exp),
+        written_bytes=float(output + log_sum_exp if forward else read),
         shape=(batch, heads, sequence, keys, head_size),
         element_bytes=element_bytes,
         split=Split.BATCH,

@@ -10,6 +10,7 @@ from simdml.workload.attention import attention_layer, output_layer, qkv_layer
 from simdml.workload.embedding import embedding_block
 from simdml.workload.experts import expert_mlp_layers
 from simdml.workload.head import head_block
+from simdml.workload.latent_attention import latent_layers
 from simdml.workload.microbatch import AttentionKernel, GradientAccumulation, Microbatch
 from simdml.workload.mlp import dense_mlp_layers
 from simdml.workload.model import Block, Layer, Model, model_flops
@@ -63,8 +64,7 @@ def build_transformer(
         context_ways=context_ways,
         expert_load=expert_load,
     )
-    block = transformer_block(batch, config)
-    blocks = (embedding_block(batch, config), *((block,) * config.layers), head_block(batch, config))
+    blocks = (embedding_block(batch, config), *_stack(batch, config), head_block(batch, config))
     return Model(
         name=config.name,
         blocks=blocks,
@@ -80,8 +80,17 @@ def build_transformer(
 
 def _useful_flops(balanced: Microbatch, config: TransformerConfig, blocks: tuple[Block, ...]) -> float:
     """Return the model FLOPs of a micro-batch, the load of experts taken as even."""
-    block = transformer_block(balanced, config)
-    return model_flops((blocks[0], *((block,) * config.layers), blocks[-1]))
+    return model_flops((blocks[0], *_stack(balanced, config), blocks[-1]))
+
+
+def _stack(batch: Microbatch, config: TransformerConfig) -> tuple[Block, ...]:
+    """Return the blocks between embedding and head: equal ones are the same object."""
+    block = transformer_block(batch, config)
+    if not config.dense_layers:
+        return (block,) * config.layers
+    first = transformer_block(batch, replace(config, num_experts=0, shared_ffn=0, ffn=config.dense_ffn))
+    first = replace(first, name="dense_block")
+    return (first,) * config.dense_layers + (block,) * (config.layers - config.dense_layers)
 
 
 def transformer_block(batch: Microbatch, config: TransformerConfig) -> Block:
@@ -90,13 +99,14 @@ def transformer_block(batch: Microbatch, config: TransformerConfig) -> Block:
     Models whose attention and MLP run in parallel on one input (GPT-NeoX, Falcon) are built as sequential:
     the same operators, with one more kept norm input and another all-reduce under tensor parallelism.
     """
-    attention = (qkv_layer(batch, config), attention_layer(batch, config), output_layer(batch, config))
+    projections = latent_layers(batch, config) if config.latent is not None else (qkv_layer(batch, config),)
+    attention = (*projections, attention_layer(batch, config), output_layer(batch, config))
     build_mlp = expert_mlp_layers if config.num_experts else dense_mlp_layers
     mlp = build_mlp(batch, config)
     first, second = _norm(batch, config, "attention_norm"), _norm(batch, config, "mlp_norm")
     pre_norm, post_norm = (first, *attention, second, *mlp), (*attention, first, *mlp, second)
     layers = post_norm if config.post_norm else pre_norm
-    return Block("block", layers, float(batch.element_bytes * batch.tokens * config.hidden))
+    return Block("block", layers, float(batch.element_bytes * batch.tokens * config.hidden), stacked=True)
 
 
 def _norm(batch: Microbatch, config: TransformerConfig, name: str) -> Layer:

@@ -197,3 +197,60 @@ class Bert(nn.Module):
         words = self.transform_norm(functional.gelu(self.transform(x)))
         logits = functional.linear(words, self.words.weight, self.bias)
         return functional.cross_entropy(logits.flatten(0, 1).float(), ids.flatten()) + pair.float().sum()
+
+
+class LatentAttention(nn.Module):
+    """Multi-head latent attention; ``ranks`` of queries (0 for none) and of keys with values, head sizes ``sizes``."""
+
+    def __init__(self, width, heads, ranks, sizes, attention):
+        super().__init__()
+        self.heads, self.sizes, self.attention = heads, sizes, attention
+        plain, rotary, value = sizes
+        query_rank, self.rank = ranks
+        if query_rank:
+            self.q_a_proj, self.q_norm = nn.Linear(width, query_rank, bias=False), RMSNorm(query_rank)
+        self.q_b_proj = nn.Linear(query_rank or width, heads * (plain + rotary), bias=False)
+        self.kv_a_proj, self.kv_norm = nn.Linear(width, self.rank + rotary, bias=False), RMSNorm(self.rank)
+        self.kv_b_proj = nn.Linear(self.rank, heads * (plain + value), bias=False)
+        self.o_proj = nn.Linear(heads * value, width, bias=False)
+
+    def forward(self, x):
+        batch, sequence, _ = x.shape
+        plain, rotary, value = self.sizes
+        q = self.q_b_proj(self.q_norm(self.q_a_proj(x)) if hasattr(self, "q_a_proj") else x)
+        q = q.view(batch, sequence, self.heads, -1).transpose(1, 2)
+        compressed, k_rotary = self.kv_a_proj(x).split([self.rank, rotary], dim=-1)
+        kv = self.kv_b_proj(self.kv_norm(compressed)).view(batch, sequence, self.heads, -1).transpose(1, 2)
+        k_plain, v = kv.split([plain, value], dim=-1)
+        k_rotary = k_rotary.view(batch, sequence, 1, rotary).transpose(1, 2).expand(-1, self.heads, -1, -1)
+        mixed = self.attention(q, torch.cat([k_plain, k_rotary], -1), v, True)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, sequence, -1))
+
+
+class DeepSeekBlock(nn.Module):
+    def __init__(self, width, attention, mlp, shared):
+        super().__init__()
+        self.self_attn, self.mlp, self.shared = attention, mlp, shared
+        self.input_layernorm, self.post_attention_layernorm = RMSNorm(width), RMSNorm(width)
+
+    def forward(self, x):
+        x = x + self.self_attn(self.input_layernorm(x))
+        normalized = self.post_attention_layernorm(x)
+        x = x + self.mlp(normalized)
+        return x if self.shared is None else x + self.shared(normalized)
+
+
+class DeepSeek(Llama):
+    """DeepSeek-V2 or V3: ``dense`` = (layers, MLP size) first, then ``experts`` = (layers, size, number, chosen)."""
+
+    def __init__(self, width, heads, ranks, sizes, dense, experts, shared, vocab, attention=plain_attention):
+        super().__init__(0, width, 1, 1, 1, vocab)
+        layers, ffn, number, chosen = experts
+
+        def block(mlp, beside):
+            return DeepSeekBlock(width, LatentAttention(width, heads, ranks, sizes, attention), mlp, beside)
+
+        self.layers.extend(block(SwiGLU(width, dense[1]), None) for _ in range(dense[0]))
+        self.layers.extend(
+            block(BalancedExperts(width, ffn, number, chosen), SwiGLU(width, shared)) for _ in range(layers)
+        )
