@@ -29,7 +29,7 @@ from simdml.strategies.overlapped import together
 from simdml.strategies.pipeline import EMBEDDING, Hop, Pipeline
 from simdml.strategies.schedules import Action
 from simdml.strategies.sequence_parallel import replicated_elements
-from simdml.strategies.stage_code import Backward, Codes, StageCode
+from simdml.strategies.stage_code import Backward, Codes, StageCode, does_something
 from simdml.strategies.stages import cut
 from simdml.workload.model import Block, Model
 
@@ -105,9 +105,9 @@ class _StageProgram:
 
     def build(self) -> RankProgram:
         """Return the rank program, empty streams left out."""
-        beforehand = () if self.evaluates else tuple(self._beforehand())
+        beforehand = () if self.evaluates else tuple(filter(does_something, self._beforehand()))
         sent_before, self.sends = self.sends, {}
-        step = self._forwards() if self.evaluates else self._step()
+        step = filter(does_something, self._forwards() if self.evaluates else self._step())
         compute = (*self.replica.start(), *step, StepEnd())
         streams = [Stream("compute", compute, beforehand)]
         for name, sent in sorted(self.sends.items(), reverse=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
 
-from simdml.program.instructions import Activity, Instruction, Routine
+from simdml.program.instructions import Activity, Compute, Instruction, Routine
 from simdml.strategies import tensor_parallel
 from simdml.strategies.job import PLAIN, Job, Recompute, Spread
 from simdml.strategies.layer_pieces import layer_pieces
@@ -210,3 +210,10 @@ class StageCode:
         if activity is Activity.BACKWARD:
             operators = tuple(operator for operator in layer.backward if self.half.includes(operator))
         return layer_pieces(block.name, layer, operators, self.tp, self.spread)
+
+
+def does_something(instruction: Instruction) -> bool:
+    """Whether there is anything in ``instruction``: a stage of layers without kernels has none."""
+    parts = instruction.instructions if isinstance(instruction, Routine) else None
+    parts = instruction.operators if isinstance(instruction, Compute) else parts
+    return parts is None or len(parts) > 0

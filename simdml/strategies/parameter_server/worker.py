@@ -19,7 +19,7 @@ from simdml.strategies.parameter_server.compression import compress, decompress
 from simdml.strategies.parameter_server.keys import Key, Part
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.parameter_server.replica import WHOLE_MODEL, ReplicaPart
-from simdml.strategies.stage_code import StageCode
+from simdml.strategies.stage_code import StageCode, does_something
 from simdml.workload.optimizer import optimizer_operators
 
 STEP: Final = "step began"
@@ -48,7 +48,7 @@ class Worker:
 
     def build(self, name: str) -> RankProgram:
         """Return the rank program, empty streams left out."""
-        streams = [Stream("compute", tuple(self._compute()))]
+        streams = [Stream("compute", tuple(filter(does_something, self._compute())))]
         streams += self.part.streams(self.training.num_microbatches)
         if self._in_turn:
             return RankProgram(name, tuple(streams))
