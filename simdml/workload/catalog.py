@@ -13,6 +13,8 @@ from simdml.workload.convnets.unet import build_unet
 from simdml.workload.convnets.vgg import build_vgg16
 from simdml.workload.spec import ConvnetSpec, ModelSpec, TransformerSpec
 
+__all__ = ["ConvnetSpec", "ModelSpec", "TransformerSpec", "available_models", "find_model"]
+
 
 def find_model(name: str) -> ModelSpec:
     """Return the model called ``name`` (case, ``-`` and ``.`` do not matter); UnknownNameError if none is."""
