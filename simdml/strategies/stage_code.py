@@ -214,6 +214,6 @@ class StageCode:
 
 def does_something(instruction: Instruction) -> bool:
     """Whether there is anything in ``instruction``: a stage of layers without kernels has none."""
-    parts = instruction.instructions if isinstance(instruction, Routine) else None
-    parts = instruction.operators if isinstance(instruction, Compute) else parts
-    return parts is None or len(parts) > 0
+    if isinstance(instruction, Routine):
+        return bool(instruction.instructions)
+    return not isinstance(instruction, Compute) or bool(instruction.operators)
