@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
@@ -81,6 +81,19 @@ class Rule(Protocol):
         """Whether ``worker``, ``wanted`` pushes of whose own are sent, may have the key."""
         ...
 
+    def origin(self, state: KeyState, worker: int) -> int:
+        """Return what the rule compares numbers of the worker's pushes and pulls with: only differences count."""
+        ...
+
+    def relative(self, state: KeyState) -> Hashable:
+        """Return what of the key's state decides about the future, the same whenever the future is."""
+        ...
+
+
+def _relative(making: dict[int, int], origin: int) -> Hashable:
+    """Return versions in the making by their numbers after ``origin``."""
+    return tuple(sorted((number - origin, summed) for number, summed in making.items()))
+
 
 def _sum(state: KeyState, number: int, needed: int) -> Effect:
     """Add one push to version ``number`` in the making, which takes ``needed``."""
@@ -114,6 +127,15 @@ class BulkRule:
         del worker
         return state.version >= wanted
 
+    def origin(self, state: KeyState, worker: int) -> int:
+        """Return the version published."""
+        del worker
+        return state.version
+
+    def relative(self, state: KeyState) -> Hashable:
+        """Return the versions in the making."""
+        return _relative(state.making, state.version)
+
 
 class StaleRule:
     """Pushes are applied at once; a reader waits for its own, and for the slowest worker as far as the bound says."""
@@ -144,6 +166,18 @@ class StaleRule:
             return False
         return self.bound is None or state.slowest >= wanted - self.bound
 
+    def origin(self, state: KeyState, worker: int) -> int:
+        """Return the slowest worker's pushes, or without a bound the worker's own: then nobody else's count."""
+        return state.applied.get(worker, 0) if self.bound is None else state.slowest
+
+    def relative(self, state: KeyState) -> Hashable:
+        """Return the versions in the making, and what every worker has sent and had applied."""
+        workers = tuple(
+            (worker, applied - self.origin(state, worker), state.sent[worker] - applied)
+            for worker, applied in sorted(state.applied.items())
+        )
+        return _relative(state.making, state.slowest), workers
+
 
 class Chief:
     """The global step of backup workers, shared by all shards.
@@ -168,6 +202,17 @@ class Chief:
         self.step += 1
         self.times.append(self.now())
         return True
+
+    def relative(self, sent: dict[int, int]) -> Hashable:
+        """Return complete keys, and the global steps that pushes not arrived and those to come begin with.
+
+        Workers have ``sent`` so many pushes of every key.
+        """
+        begun = tuple(
+            tuple(step - self.step for step in steps[max(sent.get(worker, 0) - 1, 0) :])
+            for worker, steps in sorted(self.begun.items())
+        )
+        return self._complete, begun
 
 
 class BackupRule:
@@ -203,6 +248,15 @@ class BackupRule:
         if len(begun) <= wanted and self.chief.step > begun[-1]:
             begun.append(self.chief.step)
         return len(begun) > wanted
+
+    def origin(self, state: KeyState, worker: int) -> int:
+        """Return how many steps the worker has begun."""
+        del state
+        return len(self.chief.begun[worker])
+
+    def relative(self, state: KeyState) -> Hashable:
+        """Return the global step in the making."""
+        return _relative(state.making, self.chief.step)
 
 
 def rule_of(consistency: Consistency, chief: Chief) -> Rule:

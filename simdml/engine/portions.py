@@ -62,7 +62,7 @@ class Pool:
 class Runner:
     """An operation: take portions until there are none, sending what has added up every so many of them.
 
-    What is ready to be sent while the last is still on its way is added to what follows.
+    What is ready to be sent while the last is still on its way is added to what follows. ``stream`` is where it runs.
     """
 
     __slots__ = (
@@ -70,13 +70,13 @@ class Runner:
         "_call",
         "_done",
         "_sending",
-        "_stream",
         "_waits",
         "duration",
         "pool",
         "pushes",
         "send_every",
         "step",
+        "stream",
     )
 
     def __init__(self, pool: Pool, duration: float, pushes: Sequence[Push], send_every: int) -> None:
@@ -92,18 +92,22 @@ class Runner:
 
     def begin(self, stream: Stream) -> bool:
         """Begin with this step's portions."""
-        self._stream = stream
+        self.stream = stream
         self._batch = self.pool.batch(self.step)
         self.step += 1
         self._done = 0
         return not self._next()
+
+    def state(self, step: int) -> tuple[int, int, int, bool]:
+        """Return what it has done and is doing, its own step counted from ``step``."""
+        return self.step - step, self._done, self._sending, self._waits
 
     def _next(self) -> bool:
         """Begin another portion; False if there is none."""
         portion = self.pool.take(self._batch, self)
         if portion is None:
             return False
-        stream = self._stream
+        stream = self.stream
         stream.ready = now = stream.env.now
         took = quantize(self.duration * stream.host.factor)
         self._call = stream.env.call_in(took, partial(self._finished, portion, now))
@@ -124,32 +128,32 @@ class Runner:
         """Give up the portion in hand, which another has finished."""
         assert self._call is not None
         self._call.cancel()
-        if self._stream.env.now > self._stream.ready:
-            self._enter(self._stream.ready, DISCARDED)
+        if self.stream.env.now > self.stream.ready:
+            self._enter(self.stream.ready, DISCARDED)
 
     def _go_on(self) -> None:
         if self._next():
             return
         self._waits = self._sending > 0
         if not self._waits:
-            self._stream.finish(self._stream.env.now)
+            self.stream.finish(self.stream.env.now)
 
     def _enter(self, began: float, what: int) -> None:
-        stream = self._stream
+        stream = self.stream
         stream.entries.append(Entry(stream.index + what, began, began, stream.env.now, None))
         stream.ready = stream.env.now
 
     def _send(self) -> None:
         self._sending = len(self.pushes)
         for push in self.pushes:
-            push.part(self._stream, self._sent)
+            push.part(self.stream, self._sent)
 
     def _sent(self) -> None:
         self._sending -= 1
         if not self._sending and self._waits:
             self._waits = False
-            self._enter(self._stream.ready, SENDING)
-            self._stream.finish(self._stream.env.now)
+            self._enter(self.stream.ready, SENDING)
+            self.stream.finish(self.stream.env.now)
 
 
 class Beside:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,8 +17,9 @@ from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution
+from simdml.engine.lanes import Lane
 from simdml.engine.lowering import lower
-from simdml.engine.snapshot import snapshot
+from simdml.engine.recurrence import Period, Recurrence
 from simdml.engine.steady_state import Estimate, estimate
 from simdml.engine.stream import Stream
 from simdml.errors import InfeasibleError
@@ -40,9 +41,9 @@ class Recording:
 
     ``step_ends[rank position][step]`` in seconds; ``steps`` of them are done on every rank. ``asynchronous`` runs have
     no common step: their workers step on their own, and ``updates`` are the ends of all their steps in order.
-    A step depends on the ``memory`` steps before it. ``period`` is after how many steps the whole state of the run
-    recurred, 0 if it did not: everything further is a repetition. ``estimate`` is the steady step time of a run that is
-    stochastic or asynchronous.
+    A step depends on the ``memory`` steps before it. ``period`` is after how many steps, which took ``period_s``, the
+    whole state of the run recurred, 0 if it did not: everything further is a repetition. ``estimate`` is the steady
+    step time of a run that is stochastic or asynchronous.
     """
 
     execution: Execution
@@ -52,7 +53,13 @@ class Recording:
     steps: int = 0
     memory: int = 1
     period: int = 0
+    period_s: float = 0.0
     estimate: Estimate | None = None
+
+    def keep(self, period: Period | None) -> None:
+        """Remember that the run repeats itself, if it does."""
+        if period is not None:
+            self.period, self.period_s = period.steps, period.seconds
 
     @property
     def periodic(self) -> bool:
@@ -76,7 +83,9 @@ class Recording:
         """
         if self.estimate is not None:
             return self.estimate.mean
-        back = self.period or min(self.memory, self.steps - 1) or 1
+        if self.period:
+            return self.period_s / self.period
+        back = min(self.memory, self.steps - 1) or 1
         return (self.end(self.steps) - self.end(self.steps - back)) / back
 
     def end(self, step: int) -> float:
@@ -89,12 +98,11 @@ class Recording:
         Raises:
             ValueError: they were neither simulated nor follow from the period.
         """
-        ends = self.step_ends[position][: max(self.steps, steps if not self.period else 0)]
-        if len(ends) < steps and not self.period:
+        ends = list(self.step_ends[position])
+        if not self.period and steps > max(len(ends) if self.asynchronous else self.steps, 0):
             raise ValueError(f"step {steps} was not simulated, and the run has no period")
-        shift = self.end(self.steps) - self.end(self.steps - self.period) if self.period else 0.0
         while len(ends) < steps:
-            ends.append(ends[len(ends) - self.period] + shift)
+            ends.append(ends[len(ends) - self.period] + self.period_s)
         return ends[:steps]
 
     def own_window(self, position: int) -> tuple[float, float]:
@@ -183,10 +191,11 @@ def simulate(
 ) -> Recording:
     """Return a recording of ``program``.
 
-    Without ``steps``, a deterministic program runs until its whole state recurs (at most ``MOST_STEPS``; one with
-    servers in lockstep until steps are equal, or agree to ``STEADY``), a stochastic or asynchronous one until the 95 %
-    confidence interval of its step time is within ``half_width`` of it, or ``MOST_OBSERVATIONS`` steps or updates are
-    done. What servers do is counted over the last of synchronous steps, the second half of others.
+    Without ``steps``, a deterministic program runs until its whole state recurs (at most ``MOST_STEPS``; with queues,
+    of servers or lanes, until steps agree to ``STEADY`` if that is sooner). A stochastic or asynchronous one whose
+    state does not recur runs until the 95 % confidence interval of its step time is within ``half_width`` of it, or
+    ``MOST_OBSERVATIONS`` steps or updates are done. What servers do is counted over the last of synchronous steps, over
+    the period or the second half of others.
 
     Raises:
         InfeasibleError: if the program is inconsistent or a step can never end, with who waits for what.
@@ -229,42 +238,56 @@ class _Run:
             self.counter.updates,
             memory=_memory(program),
         )
+        self.watched = asynchronous and not conditions.jitter_cv
+        self.recurrence = Recurrence(self.execution, MOST_STEPS * self.recording.memory)
         for rank, start in zip(self.execution.ranks, _starts(self.execution, asynchronous), strict=True):
             for stream in rank.streams:
                 stream.host.base = start
                 self.env.call_in(start, stream.launch)
 
     def repeat(self, steps: int | None) -> None:
-        """Run so many steps, or until the state recurs."""
-        seen: dict[Hashable, int] = {}
-        memory = self.recording.memory
-        for step in range(1, (steps or MOST_STEPS * memory) + 1):
+        """Run so many steps, or until the state recurs or, where queues may drift for ever, steps hardly differ."""
+        recording, recurrence = self.recording, self.recurrence
+        queues = bool(self.execution.shards) or _has_lanes(self.execution)
+        for step in range(1, (steps or MOST_STEPS * recording.memory) + 1):
             self.env.run(until=self.counter.expect(step))
-            self.recording.steps = step
-            state = snapshot(self.execution)
-            if state is None:
-                self.recording.period = memory if _repeats(self.recording) else 0
-            elif not self.recording.period:
-                self.recording.period = step - seen.setdefault(state, step)
-            if not steps and (self.recording.period or (state is None and self.recording.steady)):
+            recording.steps = step
+            if recurrence.open:
+                recurrence.look(step)
+                recording.keep(recurrence.period)
+            if not steps and (recording.periodic or (queues and recording.steady)):
                 return
             if step != steps:
                 self._restart_activity()
 
     def estimate(self, steps: int | None, half_width: float) -> None:
-        """Run so many steps, or until the mean step time is known well enough."""
-        workers = len(self.execution.ranks)
-        each = workers if self.recording.asynchronous else 1
+        """Run so many steps, or until the mean step time is known well enough: exactly, if the state recurs."""
+        recording, workers = self.recording, len(self.execution.ranks)
+        each = workers if recording.asynchronous else 1
         count = steps * each if steps else max(FEWEST_OBSERVATIONS, UPDATES_PER_WORKER * each)
-        self.env.run(until=self.counter.expect(count // 2))
+        if self._run_to(count // 2) and not steps:
+            count = len(self.counter.updates) + recording.period * each
         self._restart_activity()
         while True:
-            self.env.run(until=self.counter.expect(count))
-            self.recording.steps = min(len(ends) for ends in self.recording.step_ends)
-            self.recording.estimate = found = estimate(self._step_times(), each)
+            self._run_to(count)
+            recording.steps = min(len(ends) for ends in recording.step_ends)
+            period = self.recurrence.period
+            recording.estimate = found = period.exact(workers) if period else estimate(self._step_times(), each)
             if steps or found.relative_half_width <= half_width or count >= MOST_OBSERVATIONS:
                 return
             count += count // 2
+
+    def _run_to(self, count: int) -> bool:
+        """Run to so many steps or updates; if the state recurs, only until then, and return True."""
+        updates, workers = self.counter.updates, len(self.execution.ranks)
+        while self.watched and self.recurrence.open and len(updates) + workers <= count:
+            self.env.run(until=self.counter.expect(len(updates) + workers))
+            self.recurrence.look(len(updates) // workers)
+            self.recording.keep(self.recurrence.period)
+            if self.recording.periodic:
+                return True
+        self.env.run(until=self.counter.expect(count))
+        return False
 
     def _restart_activity(self) -> None:
         for shard in self.execution.shards:
@@ -287,19 +310,8 @@ def _memory(program: Program) -> int:
     return 1 + max((wait.lag for wait in waits if isinstance(wait, Wait)), default=0)
 
 
-def _repeats(recording: Recording) -> bool:
-    """Whether the last steps, as many as a step depends on, took as long as those before them on every rank.
-
-    With servers in lockstep a step's ends depend on the ends of the steps before alone, and shift with them; if all
-    shifted equally, they will again.
-    """
-    memory, last = recording.memory, recording.steps - 1
-    if last < 2 * memory - 1:
-        return False
-    shifts = {
-        ends[step] - ends[step - memory] for ends in recording.step_ends for step in range(last, last - memory, -1)
-    }
-    return len(shifts) == 1
+def _has_lanes(execution: Execution) -> bool:
+    return any(isinstance(stream, Lane) for rank in execution.ranks for stream in rank.streams)
 
 
 def _starts(execution: Execution, asynchronous: bool) -> list[float]:

@@ -1,4 +1,4 @@
-"""The whole state of a run at an instant, with every time relative to it: equal snapshots, equal futures.
+"""The whole state of a run at an instant, with every time and count relative to it: equal snapshots, equal futures.
 
 A deterministic run whose snapshot recurs repeats itself from then on, shifted in time. That one rank's step takes as
 long twice is not enough: work in flight elsewhere may still be drifting.
@@ -13,8 +13,12 @@ from typing import Any
 from simdml.engine import operations as ops
 from simdml.engine.bundles import Bundle
 from simdml.engine.execution import Execution
-from simdml.engine.lanes import Lane
-from simdml.engine.stream import Stream
+from simdml.engine.lanes import Lane, TaskQueue
+from simdml.engine.network import Network
+from simdml.engine.portions import Runner
+from simdml.engine.server import Service
+from simdml.engine.server_state import server_state, service_state
+from simdml.engine.stream import Operation, Stream
 from simdml.engine.transfers import Booking, Departure, Wakeup
 
 
@@ -23,88 +27,141 @@ class _OpaqueError(Exception):
 
 
 def snapshot(execution: Execution) -> Hashable | None:
-    """Return the state now; None where parameter servers or lanes take part, whose queues are not compared."""
-    streams = [stream for rank in execution.ranks for stream in rank.streams]
-    if execution.shards or any(isinstance(stream, Lane) for stream in streams):
-        return None
-    now = execution.env.now
-    number = {id(stream): index for index, stream in enumerate(streams)}
+    """Return the state now; None if something pending does not say what it stands for, as before all have begun."""
     try:
-        return (
-            tuple(_stream(stream, streams[0].step, now) for stream in streams),
-            tuple(_bundle(bundle, number, now) for bundle in execution.network.active()),
-            tuple(_pending(execution, number, now)),
-            tuple(_meetings(streams, number, now)),
-        )
+        return tuple(_Reader(execution).parts())
     except _OpaqueError:
         return None
 
 
-def _stream(stream: Stream, step: int, now: float) -> Hashable:
-    return stream.index, stream.step - step, stream.ready - now, stream.host.base - now
+class _Reader:
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        self.now = execution.env.now
+        self.streams = [stream for rank in execution.ranks for stream in rank.streams]
+        self.number = {id(stream): index for index, stream in enumerate(self.streams)}
+        self.step = self.streams[0].step
+        lanes = (stream for stream in self.streams if isinstance(stream, Lane))
+        self.queues = list({id(lane.queue): lane.queue for lane in lanes}.values())
+        self.shards = {id(state): shard for shard in execution.shards for state in shard.keys.values()}
 
+    def parts(self) -> Iterator[Hashable]:
+        for stream in self.streams:
+            yield self._stream(stream)
+        for bundle in self.execution.network.active():
+            yield self._bundle(bundle)
+        for time, priority, _, event in sorted(self.execution.env.scheduled(), key=lambda entry: entry[:3]):
+            what = self._event(event)
+            if what is not None:
+                yield time - self.now, priority, what
+        yield from self._operations()
+        for queue in self.queues:
+            yield self._queue(queue)
+        if self.execution.shards:
+            yield from server_state(self.execution, self.streams)
 
-def _bundle(bundle: Bundle, number: dict[int, int], now: float) -> Hashable:
-    moved = bundle.progress(now)
-    tags = tuple((tag - moved, payload, _owner(done, number)) for tag, _, payload, done in sorted(bundle.tags))
-    booked = tuple((booking.begins - now, booking.payload_bytes) for booking in bundle.booked)
-    return id(bundle), bundle.rate if tags else 0.0, tags, booked
+    def _stream(self, stream: Stream) -> Hashable:
+        base = stream.host.base - self.now
+        if isinstance(stream, Lane):
+            # What a lane without a task did last decides about nothing.
+            return (stream.task, stream.index, stream.ready - self.now, base) if stream.task is not None else base
+        return stream.index, stream.step - self.step, stream.ready - self.now, base
 
+    def _bundle(self, bundle: Bundle) -> Hashable:
+        moved = bundle.progress(self.now)
+        tags = tuple((tag - moved, payload, self._owner(done)) for tag, _, payload, done in sorted(bundle.tags))
+        booked = tuple((booking.begins - self.now, booking.payload_bytes) for booking in bundle.booked)
+        return id(bundle), bundle.rate if tags else 0.0, tags, booked
 
-def _pending(execution: Execution, number: dict[int, int], now: float) -> Iterator[Hashable]:
-    """Yield what is on the heap in the order it will come."""
-    for time, priority, _, event in sorted(execution.env.scheduled(), key=lambda entry: entry[:3]):
-        found: Any = event
-        if isinstance(found, Stream):
-            yield time - now, priority, "stream", number[id(found)]
-        elif isinstance(found, Departure):
-            owner = _owner(found.done, number)
-            yield time - now, priority, "departure", id(found.bundle), found.payload_bytes, owner
-        elif isinstance(found, Booking):
-            if found.pending:
-                owner = _owner(found.done, number)
-                yield time - now, priority, "booking", id(found.bundle), found.begins - now, found.payload_bytes, owner
-        elif isinstance(found, Wakeup):
-            if found.pending:
-                yield time - now, priority, "wake-up", tuple(id(bundle) for bundle in found.bundles)
-        elif isinstance(getattr(found, "function", None), partial):
-            yield time - now, priority, "call", _owner(found.function, number)
-        elif getattr(found, "function", None) is not None:
-            raise _OpaqueError
+    def _event(self, event: Any) -> Hashable:
+        """Return what is on the heap, None if it does nothing when its time comes."""
+        match event:
+            case Stream():
+                return "stream", self.number[id(event)]
+            case Departure():
+                return "departure", id(event.bundle), event.payload_bytes, self._owner(event.done)
+            case Booking(pending=True):
+                owner = self._owner(event.done)
+                return "booking", id(event.bundle), event.begins - self.now, event.payload_bytes, event.reserved, owner
+            case Wakeup(pending=True):
+                return "wake-up", *(id(bundle) for bundle in event.bundles)
+            case Service():
+                return "service", service_state(event, self.shards[id(event.state)], self.now)
+        function = getattr(event, "function", None)
+        return None if function is None else ("call", self._owner(function))
 
+    def _owner(self, function: Callable[[], None]) -> Hashable:
+        """Return whose call it is, and what it does: the streams that wait for it are its first argument."""
+        if not isinstance(function, partial):
+            return self._bound(getattr(function, "__self__", None))
+        bound, first = getattr(function.func, "__self__", None), function.args[0]
+        if isinstance(bound, Runner):
+            return "portion", self.number[id(bound.stream)], first
+        if isinstance(first, Stream):
+            return self.number[id(first)], id(bound)
+        if isinstance(first, list):
+            return self._who(first)
+        # A part of a push names its worker, what to blame, and what to call.
+        return id(bound), first, self._owner(function.args[-1])
 
-def _owner(done: Callable[[], None], number: dict[int, int]) -> Hashable:
-    """Return who waits: the streams that are the first argument of what is called in the end."""
-    if not isinstance(done, partial):
+    def _bound(self, owner: object) -> Hashable:
+        match owner:
+            case TaskQueue():
+                return "dispatch", self.queues.index(owner)
+            case Network():
+                return "settle"
+            case Runner():
+                return "sent", self.number[id(owner.stream)]
         raise _OpaqueError
-    who = done.args[0]
-    return number[id(who)] if isinstance(who, Stream) else tuple(number[id(stream)] for stream in who)
 
+    def _operations(self) -> Iterator[Hashable]:
+        """Yield who waits where, and how far records and messages are ahead of those who wait for them."""
+        seen: set[int] = set()
+        for stream in self.streams:
+            for operation in stream.operations:
+                if id(operation) not in seen:
+                    seen.add(id(operation))
+                    yield self._operation(operation, stream)
 
-def _meetings(streams: list[Stream], number: dict[int, int], now: float) -> Iterator[Hashable]:
-    """Yield who waits where, and how far records and messages are ahead of those who wait for them."""
-    seen: set[int] = set()
-    for stream in streams:
-        for operation in stream.operations:
-            if id(operation) in seen:
-                continue
-            seen.add(id(operation))
-            if isinstance(operation, ops.Wait):
+    def _operation(self, operation: Operation, stream: Stream) -> Hashable:
+        state: Hashable = None
+        match operation:
+            case ops.Wait() if not isinstance(stream, Lane):
                 # What happened before the stream is ready for it is no different from what happens just then.
-                yield operation.waiter is None, tuple(max(time, stream.ready) - now for time, _ in operation.records)
-            elif isinstance(operation, ops.Receive):
-                receiver = operation.channel.receiver
+                records = tuple(max(time, stream.ready) - self.now for time, _ in operation.records)
+                state = operation.waiter is None, records
+            case ops.Receive(channel=channel):
                 moving = tuple(
-                    (start - now, end - now) if end > stream.ready else None
-                    for start, end, _ in operation.channel.messages
+                    (start - self.now, end - self.now) if end > stream.ready else None
+                    for start, end, _ in channel.messages
                 )
-                yield moving, None if receiver is None else number[id(receiver)]
-            elif isinstance(operation, ops.Collective):
-                yield _numbers(operation.rendezvous.arrived, number)
-            elif isinstance(operation, ops.Together):
-                meeting = operation.meeting
-                yield _numbers(meeting.arrived, number), meeting.bound - now
+                state = moving, None if channel.receiver is None else self.number[id(channel.receiver)]
+            case ops.Collective():
+                state = tuple(sorted(self._who(operation.rendezvous.arrived)))
+            case ops.Together(meeting=meeting):
+                state = tuple(sorted(self._who(meeting.arrived))), meeting.bound - self.now
+            case ops.Every():
+                state = operation.number % operation.period, self._operation(operation.operation, stream)
+            case Runner():
+                state = operation.state(self.step), self._batches(operation)
+        return state
 
+    def _batches(self, runner: Runner) -> Hashable:
+        """Yield the portions of each step: how many are not begun, and who is at those begun."""
+        return tuple(
+            (step - self.step, batch.unbegun, tuple((n, self._runners(at)) for n, at in batch.under_way.items()))
+            for step, batch in runner.pool.batches.items()
+        )
 
-def _numbers(members: list[Stream], number: dict[int, int]) -> tuple[int, ...]:
-    return tuple(sorted(number[id(member)] for member in members))
+    def _runners(self, runners: list[Runner]) -> tuple[int, ...]:
+        return self._who([runner.stream for runner in runners])
+
+    def _who(self, streams: list[Stream]) -> tuple[int, ...]:
+        return tuple(self.number[id(stream)] for stream in streams)
+
+    def _queue(self, queue: TaskQueue) -> Hashable:
+        """Return which tasks are ready, how many of its waits each has heard, and which lanes are idle."""
+        tasks = tuple(
+            (task.heard, *((wait.waiter is None, len(wait.records)) for wait in task.waits)) for task in queue.tasks
+        )
+        return tasks, tuple(sorted(queue.ready)), tuple(sorted(queue.idle)), len(queue.lanes)

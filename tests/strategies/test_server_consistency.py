@@ -115,7 +115,7 @@ def test_gradients_of_backup_workers_that_come_late_are_dropped():
 @pytest.mark.parametrize("workers", [1, 2, 5, 16])
 def test_asynchronous_gradients_of_equal_workers_are_stale_by_the_others(workers):
     """Between a worker's pull and its next push everybody else pushes once: W - 1 updates."""
-    [shard] = run(ASYNCHRONOUS, (1.0,) * workers).execution.shards
+    [shard] = run(ASYNCHRONOUS, (1.0,) * workers, steps=12).execution.shards
     staleness = shard.activity.staleness
     assert staleness.total() > 5 * workers
     mean = sum(updates * times for updates, times in staleness.items()) / staleness.total()
