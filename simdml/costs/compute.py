@@ -79,7 +79,7 @@ class RooflineCost:
         return stream_seconds(self.profile.streams[family], self.device.memory_bandwidth_bytes_per_s, operator)
 
     def _remembered_seconds(self, operator: Operator, precision: str) -> float:
-        size = (operator.shape, operator.flops, operator.bytes, operator.launches, operator.causal)
+        size = (operator.shape, operator.flops, operator.bytes, operator.launches, operator.causal, operator.generation)
         key = (operator.family, operator.phase, precision, size)
         found = self._products.get(key)
         if found is None:
@@ -155,10 +155,20 @@ def shapeless_seconds(curve: MatmulCurve, unit: MatmulUnit, operator: Operator) 
     return combine(arithmetic_s, streaming_s, curve.sharpness) + operator.launches * curve.floor_s
 
 
+_GENERATIONS: Final[Mapping[int, tuple[float, float]]] = {1: (0.61, 0.55), 2: (1.0, 1.0), 3: (1.75, 1.62)}
+"""Rates of FlashAttention's generations forward and backward, that of the second being 1.
+
+On A100 the first reaches 30 to 50 % of the peak forward and 25 to 35 % backward, the second 66 and 55 % (Dao,
+"FlashAttention-2", arXiv 2307.08691, section 1; profile a100_sxm_80gb). On H100 the third is 1.5 to 2.0 times as fast
+as the second forward and 1.5 to 1.75 times backward (Shah et al., "FlashAttention-3", arXiv 2407.08608, section 1).
+"""
+
+
 def attention_seconds(curve: AttentionCurve, unit: MatmulUnit, operator: Operator) -> float:
     """Return seconds of fused attention, which computes the attended pairs alone."""
     _, _, _, keys, head = operator.shape
-    plateau = curve.forward if operator.phase is Phase.FORWARD else curve.backward
+    forward = operator.phase is Phase.FORWARD
+    plateau = (curve.forward if forward else curve.backward) * _GENERATIONS[operator.generation][0 if forward else 1]
     size = min(head, curve.head_size)
     plateau *= (size / (size + curve.half_head)) * (1.0 + curve.half_head / curve.head_size)
     rate = unit.peak_flops_per_s * plateau * keys / (keys + curve.half_length)

@@ -107,6 +107,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)
     _refuse_unsplittable(scenario, job, model)
+    _refuse_attention(scenario, job)
     path = "strategy.pipeline.balance" if plans.pipelined else "strategy.layer_placement.stages"
     with located(scenario.document, STRATEGY):
         job = with_balance(job, plans.balance_by, priced.costs, path, choices)
@@ -249,6 +250,20 @@ def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
                 raise InfeasibleError(
                     f"tp {ways} does not divide the {size} {what} of {spec.name}", place=place, hint=hint
                 )
+
+
+def _refuse_attention(scenario: Scenario, job: Job) -> None:
+    """Refuse FlashAttention-3 on GPUs it does not run on (Shah et al., arXiv 2407.08608: it is written for Hopper)."""
+    if scenario.spec.training.attention != "flash_3":
+        return
+    for gpu in range(job.mesh.num_ranks):
+        device = job.cluster.device(gpu)
+        if device.arch != "hopper":
+            raise InfeasibleError(
+                f"flash_3 runs on Hopper GPUs, and {device.name} is {device.arch}",
+                place=scenario.document.place(("training", "attention")),
+                hint="attention: flash",
+            )
 
 
 def _notes(job: Job, priced: Priced) -> tuple[str, ...]:

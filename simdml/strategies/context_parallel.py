@@ -92,6 +92,7 @@ def _ring(label: str, attends: Attends, operator: Operator, tp: int, cp: int) ->
             element_bytes=operator.element_bytes,
             causal=operator.causal,
             phase=operator.phase,
+            generation=operator.generation,
         ),
         tp,
     )
@@ -151,6 +152,7 @@ def _traded(
             element_bytes=operator.element_bytes,
             causal=operator.causal,
             phase=operator.phase,
+            generation=operator.generation,
         )
     yield divide(operator, tp)
     if ends[1]:

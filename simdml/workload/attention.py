@@ -42,7 +42,7 @@ def qkv_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
 
 def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     """Return the core: scores, softmax, dropout and the weighted sum of values, divided over heads."""
-    if batch.attention is AttentionKernel.FLASH:
+    if batch.attention is not AttentionKernel.UNFUSED:
         return _flash_layer(batch, config)
     core_forward, core_backward = _unfused_core(batch, config)
     widths = _Widths(batch, config)
@@ -147,6 +147,7 @@ def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
             element_bytes=batch.element_bytes,
             causal=batch.causal,
             phase=phase,
+            generation=batch.attention.generation,
         )
         for name, phase in (
             ("flash_attention", Phase.FORWARD),

@@ -10,10 +10,21 @@ from simdml.workload.operators import Family, Operator, Phase, Split, memory_bou
 
 
 class AttentionKernel(StrEnum):
-    """Attention as separate kernels that store the scores, or as one FlashAttention kernel."""
+    """Attention as separate kernels that store the scores, or as one FlashAttention kernel of some generation.
+
+    ``FLASH`` is FlashAttention-2. ``FLASH_1`` is the first, in CUDA or Triton; ``FLASH_3`` needs a Hopper GPU, and
+    cuDNN's fused attention is taken to be as fast there.
+    """
 
     UNFUSED = "unfused"
+    FLASH_1 = "flash_1"
     FLASH = "flash"
+    FLASH_3 = "flash_3"
+
+    @property
+    def generation(self) -> int:
+        """1 to 3, 0 for unfused attention."""
+        return {"flash_1": 1, "flash": 2, "flash_3": 3}.get(self.value, 0)
 
 
 class GradientAccumulation(StrEnum):

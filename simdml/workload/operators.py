@@ -62,7 +62,8 @@ class Operator:
     stride, groups)`` for CONVOLUTION (the forward's numbers in all three phases); empty for the memory-bound
     families and for a product known by its FLOPs alone. ``element_bytes`` is the size of one operand element.
     ``launches`` is the number of kernels behind it. ``causal`` is for ATTENTION: ``flops`` count the full
-    square of scores as FlopCounterMode does, ``executed_flops`` the half that the kernel runs.
+    square of scores as FlopCounterMode does, ``executed_flops`` the half that the kernel runs. ``generation`` is that
+    of FlashAttention, for ATTENTION.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Operator:
     split: Split | None = None
     launches: int = 1
     causal: bool = False
+    generation: int = 2
 
     @property
     def executed_flops(self) -> float:
@@ -164,6 +166,7 @@ def attention(
     phase: Phase = Phase.FORWARD,
     keys: int | None = None,
     value_size: int | None = None,
+    generation: int = 2,
 ) -> Operator:
     """Return a FlashAttention kernel, forward or (``INPUT_GRADIENT``) backward, split over heads.
 
@@ -194,6 +197,7 @@ def attention(
         split=Split.BATCH,
         launches=1 if forward else 3,
         causal=causal,
+        generation=generation,
     )
 
 

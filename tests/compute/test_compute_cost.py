@@ -157,3 +157,19 @@ def test_never_faster_than_the_device(m, n, k):
     operator = matmul("m", m, n, k, element_bytes=2)
     bound = max(operator.flops / 312e12, operator.bytes / 2039e9)
     assert A100.seconds(operator, "fp16") > bound
+
+
+def test_generations_of_flash_attention_differ_as_their_papers_say():
+    # Dao, arXiv 2307.08691, section 1: the first reaches 30 to 50 % of an A100's peak forward and 25 to 35 % backward.
+    # Shah et al., arXiv 2407.08608: the third is 1.5 to 2.0 and 1.5 to 1.75 times as fast as the second on an H100.
+    shape = {"batch": 4, "heads": 16, "kv_heads": 16, "sequence": 16384, "head_size": 128, "element_bytes": 2}
+
+    def rate(cost, generation, phase):
+        operator = attention("attention", **shape, causal=True, phase=phase, generation=generation)
+        return operator.executed_flops / cost.seconds(operator, "fp16")
+
+    peak = A100.device.peak_flops["fp16"]
+    assert 0.30 < rate(A100, 1, Phase.FORWARD) / peak < 0.50
+    assert 0.25 < rate(A100, 1, Phase.INPUT_GRADIENT) / peak < 0.35
+    assert 1.5 < rate(H100, 3, Phase.FORWARD) / rate(H100, 2, Phase.FORWARD) < 2.0
+    assert 1.5 < rate(H100, 3, Phase.INPUT_GRADIENT) / rate(H100, 2, Phase.INPUT_GRADIENT) < 1.75

@@ -372,3 +372,10 @@ def test_a_whole_cluster_still_replaces_a_name():
 def test_a_bundled_name_in_a_folder_has_near_ones():
     with pytest.raises(UnknownNameError, match="sc21/row_10"):
         load_scenario("sc21/row_11")
+
+
+def test_flash_attention_3_is_for_hopper():
+    with pytest.raises(SimdmlError, match="flash_3 runs on Hopper GPUs, and a100_sxm_80gb is ampere") as refused:
+        built(TOKENS, training={"attention": "flash_3"})
+    assert refused.value.place is not None
+    assert built(TOKENS, cluster={"name": "dgx_h100", "nodes": 2}, training={"attention": "flash_3"})

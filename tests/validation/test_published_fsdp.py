@@ -1,9 +1,8 @@
 """Predictions of FSDP against published runs, blind: nothing was fitted on any of these rows.
 
-Measured seconds a step, and the errors when this was written: A100 -10 to +3 %, H100 -14 to -30 %. The H100 profile is
-made from the best rates of single kernels, which long runs do not reach; that is the larger part of its error, for the
-fully recomputed 70B models have it too, whose communication hides completely. What collectives take from the kernels
-beside them, and what makes MPT 7B 8 % slower on 512 than on 128 H100 (0.3 % here), is not modelled.
+Measured seconds a step, and the errors when this was written: A100 -10 to +6 %, H100 -10 to -23 %. On H100 errors
+grow as a micro-batch gets smaller and communication runs beside more of the kernels; what it takes from them is not
+modelled, nor what makes MPT 7B 8 % slower on 512 than on 128 H100 (0.3 % here).
 """
 
 import pytest
@@ -39,5 +38,5 @@ def test_rows_on_a100_within_15_percent(row):
 
 
 @pytest.mark.parametrize("row", H100)
-def test_rows_on_h100_within_35_percent(row):
-    assert abs(error(row, H100[row])) < 0.35
+def test_rows_on_h100_within_25_percent(row):
+    assert abs(error(row, H100[row])) < 0.25

@@ -127,8 +127,8 @@ TERMS = (
     ),
     Term(
         "flash attention",
-        "Attention as one kernel that never stores the scores.",
-        source="Dao et al., FlashAttention, arXiv 2205.14135",
+        "Attention as one kernel that never stores the scores; flash_1, flash (the second) and flash_3 in a scenario.",
+        source="Dao et al., FlashAttention, arXiv 2205.14135; Dao, arXiv 2307.08691; Shah et al., arXiv 2407.08608",
         aliases=("flash",),
     ),
     Term(

@@ -33,8 +33,8 @@ class TrainingSpec(DocumentModel):
     """Whether forward is run again in backward instead of keeping activations; none in PyTorch and Megatron-LM."""
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
-    attention: Literal["unfused", "flash"] = "unfused"
-    """Attention as separate kernels that store the scores (Megatron-LM as published), or FlashAttention."""
+    attention: Literal["unfused", "flash_1", "flash", "flash_3"] = "unfused"
+    """Kernels that store the scores (Megatron-LM as published), or FlashAttention 1, 2 (flash) or 3 (Hopper)."""
     autocast: bool = False
     """Half precision: fp32 weights converted where they are used (torch.autocast), not half ones with fp32 masters."""
     clip_gradients: bool = False

@@ -27,7 +27,7 @@ class Framework:
     overlap_p2p: bool | None = None
 
 
-_UNFUSED, _FLASH = {"attention": "unfused"}, {"attention": "flash"}
+_UNFUSED, _FLASH_1, _FLASH = {"attention": "unfused"}, {"attention": "flash_1"}, {"attention": "flash"}
 _DISTRIBUTED = {"overlap_grad_reduce": True, "overlap_param_gather": True}
 
 FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
@@ -52,8 +52,9 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
     (r"aa-scaling", Framework("AA-Scaling", True, "zero1", False, _FLASH, overlap_p2p=True)),
     # InternEvo: its own ZeRO-1 hybrid, FlashAttention (arXiv 2403.18219 and the repository's configs).
     (r"internevo", Framework("InternEvo", True, "zero1", True, _FLASH)),
-    # Composer's FSDP over FullyShardedDataParallel, FlashAttention (mosaicml/llm-foundry, scripts/train/benchmarking).
-    (r"llm-foundry|composer", Framework("Composer", False, "fsdp1", True, _FLASH | {"gradients": "fp32"})),
+    # Composer's FSDP over FullyShardedDataParallel; its MPT configurations name attn_impl: triton, the first
+    # FlashAttention (mosaicml/llm-foundry, scripts/train/yamls/pretrain of 2023).
+    (r"llm-foundry|composer", Framework("Composer", False, "fsdp1", True, _FLASH_1 | {"gradients": "fp32"})),
     # fms-fsdp: FullyShardedDataParallel with scaled_dot_product_attention (foundation-model-stack/fms-fsdp).
     (r"pytorch fsdp", Framework("PyTorch FSDP", False, "fsdp1", True, _FLASH)),
     # flash-attention's training scripts: PyTorch Lightning, DDP or ZeRO-1 (Dao-AILab/flash-attention, training/).

@@ -83,6 +83,11 @@ def _training(row: Row, framework: Framework) -> dict[str, Any]:
     }
     if row.has("notes", "attention kernel=torch", "attention kernel=fused", "no flashattention"):
         training["attention"] = "unfused"
+    elif row.has("notes", "flash_attentionv1"):
+        training["attention"] = "flash_1"
+    elif framework.name == "Megatron-Core" and row.has("gpu", "h100", "h200", "gh200"):
+        # TransformerEngine takes cuDNN's fused attention on Hopper.
+        training["attention"] = "flash_3"
     if row.has("notes", "mp mode=pure"):
         training["gradients"] = "bf16"
     microbatch = row.text("micro_batch")

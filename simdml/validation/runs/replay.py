@@ -82,6 +82,8 @@ def replay_row(row: Row) -> Replay:
         return Replay(reason=str(reason))
     except SimdmlError as error:
         return Replay(reason=" ".join(error.message.split())[:400])
+    except Exception as error:
+        return Replay(reason=" ".join(f"internal error: {type(error).__name__}: {error}".split())[:400])
     breakdown = dict(result.breakdown)
     step_s = result.step_time_s
     if row.has("notes", "no optimizer step"):
