@@ -51,6 +51,10 @@ class Router(Protocol):
         """Return the directed links from ``source`` to ``destination``."""
         ...
 
+    def links_by(self, source: Endpoint, destination: Endpoint, leave: int, enter: int) -> tuple[int, ...]:
+        """Return the links between endpoints on two nodes by one NIC of each, where ways can be chosen."""
+        ...
+
     def nic_links(self, node: int, nic: int) -> tuple[int, int]:
         """Return the links out of and into the node through ``nic``."""
         ...

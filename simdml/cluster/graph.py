@@ -87,6 +87,10 @@ class GraphRouter:
         stops = [first, self._nic(here, rail), self._nic(there, rail), last]
         return tuple(link for pair in pairwise(stops) for link in self._path(*pair))
 
+    def links_by(self, source: Endpoint, destination: Endpoint, leave: int, enter: int) -> tuple[int, ...]:
+        """Return the shortest way, by one NIC where both are the same: a graph has no other."""
+        return self.links_between(source, destination, leave if leave == enter else None)
+
     def nic_links(self, node: int, nic: int) -> tuple[int, int]:
         """Return the links between a NIC and the first vertex outside its node; raises TopologyError."""
         self._layout.group_of_node(node)

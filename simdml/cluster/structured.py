@@ -83,8 +83,13 @@ class StructuredRouter:
                 f"{source} and {destination} are on different nodes and the cluster has no network",
                 hint="give the cluster a network",
             )
-        leave, enter = self._nics(source, destination, rail)
-        out, into = self._exit(source, here, leave), self._exit(destination, there, enter)
+        return self.links_by(source, destination, *self._nics(source, destination, rail))
+
+    def links_by(self, source: Endpoint, destination: Endpoint, leave: int, enter: int) -> tuple[int, ...]:
+        """Return the directed links between endpoints on two nodes, out by NIC ``leave`` and in by ``enter``."""
+        assert self._network is not None
+        out = self._exit(source, self._node(source), leave)
+        into = self._exit(destination, self._node(destination), enter)
         first = self._first_network_link
         between = tuple(first + link for link in self._network.path(out.port, into.port))
         return (*out.links, *between, *into.reversed_links())

@@ -153,5 +153,5 @@ def _library(scenario: Scenario, cluster: Cluster, choices: Choices) -> Library:
     with located(scenario.document, COMMUNICATION, "version"):
         fit = CommunicationFit(node_fit, network_fit)
         collnet = asked.collnet or forced.sums_in_switches
-        cost = nccl_cost(cluster, fit, asked.version or DEFAULT_VERSION, collnet=collnet)
+        cost = nccl_cost(cluster, fit, asked.version or DEFAULT_VERSION, collnet=collnet, pxn=asked.pxn)
         return Library(cost, (node, network), fit, forced)

@@ -269,3 +269,35 @@ def test_ll128_by_name_is_used_where_nccl_would_not():
     cost = NcclCost(box, PLAIN)
     assert cost.plan_by(AR, range(4), MIB, Allowed(None, Protocol.LL128)).protocol == "ll128"
     assert choose(AR, MIB, sharp_shape(8, 1, 80, 8, 24.0), tables()).algorithm in (Algorithm.RING, Algorithm.TREE)
+
+
+RAILS = {
+    "name": "dgx_h100",
+    "nodes": 4,
+    "network.kind": "rail_optimized",
+    "network.nodes_per_leaf": 4,
+    "network.oversubscription": 4,
+}
+
+
+def test_pxn_keeps_an_all_to_all_on_its_rails():
+    """Four nodes of 8: a node sends 8 x 24/32 of a payload to others, 7/8 of it to other rails."""
+    cluster = load_cluster(RAILS)
+    relayed, direct = (NcclCost(cluster, PLAIN, pxn=each).plan(A2A, range(32), GIB) for each in (True, False))
+    for plan in (relayed, direct):
+        loads = dict(zip(plan.links, plan.weights, strict=True))
+        out, _ = cluster.nic_links(0, 3)
+        assert loads[out] == pytest.approx(24 / 32)
+        up = sum(load for link, load in loads.items() if cluster.links.kind(link) == "leaf") / 2
+        assert up == pytest.approx(0.0 if plan is relayed else 4 * 8 * 24 / 32 * 7 / 8)
+    assert sent(cluster, relayed, 0) == pytest.approx(7 / 32 + 7 / 8 * 24 / 32)
+    assert sent(cluster, direct, 0) == pytest.approx(7 / 32)
+    # Leaves have a quarter of the bandwidth of the NICs below them.
+    rates = [GIB / (plan.time_s(GIB) - plan.latency_s) for plan in (relayed, direct)]
+    assert rates[1] == pytest.approx(rates[0] * 4 / 4 / (7 / 8) / 4, rel=0.05)
+
+
+def test_without_nvlink_there_is_no_pxn():
+    box = make_cluster("a100_pcie_80gb", nodes=2, gpus=4, fabric="pcie", nics=4, switches=4)
+    plans = [NcclCost(box, PLAIN, pxn=each).plan(A2A, range(8), GIB) for each in (True, False)]
+    assert plans[0] == plans[1]

@@ -162,7 +162,8 @@ def test_all_to_all_between_nodes_is_bound_by_the_nics() -> None:
     assert plan.rate_bytes_per_s == pytest.approx(48e9 * 32 / 24)
     loads = _loads(cluster, plan)
     assert loads["node0.nic0 > switch"] == pytest.approx(24 / 32)
-    assert loads["node0.gpu0 > node0.nvswitch"] == pytest.approx(7 / 32)
+    # To the other GPUs of the node, and, for other rails of other nodes, to the GPUs beside their NICs.
+    assert loads["node0.gpu0 > node0.nvswitch"] == pytest.approx(7 / 32 + 7 / 8 * 24 / 32)
 
 
 def test_nothing_to_move_costs_nothing() -> None:

@@ -98,3 +98,15 @@ def test_sharp_is_of_infiniband():
     cluster = {"name": "dgx_h100", "nodes": 2, "network.efficiency": "roce"}
     with pytest.raises(DocumentError, match="sharp"):
         simdml.run(TP | {"cluster": cluster})
+
+
+def test_without_pxn_experts_pay_for_thin_spines():
+    job = {
+        "cluster": {"name": "dgx_h100", "nodes": 4, "network.nodes_per_leaf": 4, "network.oversubscription": 8},
+        "model": "mixtral_8x7b",
+        "training": {"global_batch": 32, "microbatch": 1, "sequence": 2048, "precision": "bf16", "attention": "flash"},
+        "strategy": {"mesh": {"ep": 8, "tp": 4}, "data_parallel": {"kind": "distributed_optimizer"}},
+    }
+    with_pxn, without = (simdml.run(job | {"communication": {"pxn": each}}) for each in (True, False))
+    assert without.breakdown["exposed ep"] > 1.5 * with_pxn.breakdown["exposed ep"]
+    assert any(load.kind == "leaf" for load in without.links)

@@ -93,6 +93,15 @@ TERMS = (
         ("NVLink SHARP",),
     ),
     Term(
+        "PXN",
+        "A GPU hands what is for another rail over NVLink to the GPU beside that rail's NIC, so that an all-to-all "
+        "stays on its rails and crosses no spine. communication.pxn turns it off.",
+        "(g-1)/g x (n-g)/n x S bytes more over NVLink; (g-1)/g of the traffic between nodes over spines without it",
+        "B",
+        "NVIDIA/nccl, src/graph/paths.cc (NCCL_P2P_PXN_LEVEL)",
+        ("PCI x NVLink", "communication.pxn"),
+    ),
+    Term(
         "NVLSTree",
         "NVLS within each node and NCCL's double tree across nodes.",
         "25 us + 2 log2(N) x 20.9 us + S / (C x min(NVSwitch, 2 NICs or NIC, cap))",

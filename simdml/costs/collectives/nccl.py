@@ -40,25 +40,32 @@ class _Selection:
 
 @lru_cache(maxsize=8)
 def nccl_cost(
-    cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION, *, collnet: bool = False
+    cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION, *, collnet: bool = False, pxn: bool = True
 ) -> NcclCost:
     """Return :class:`NcclCost`, the same for the same cluster, so that jobs on it share what was worked out."""
-    return NcclCost(cluster, fit, version, collnet=collnet)
+    return NcclCost(cluster, fit, version, collnet=collnet, pxn=pxn)
 
 
 class NcclCost:
     """Collectives as NCCL ``version`` would run them on ``cluster``, corrected by ``fit``.
 
-    With ``collnet`` it may let the switches between nodes reduce. Selections are kept per (kind, shape, size, what is
-    allowed) and traffic per (kind, members, algorithm), so that a group costs its routes once and a dictionary look-up
-    afterwards.
+    With ``collnet`` it may let the switches between nodes reduce, with ``pxn`` GPUs use each other's NICs. Selections
+    are kept per (kind, shape, size, what is allowed) and traffic per (kind, members, algorithm), so that a group costs
+    its routes once and a dictionary look-up afterwards.
     """
 
     def __init__(
-        self, cluster: Cluster, fit: CommunicationFit, version: str = DEFAULT_VERSION, *, collnet: bool = False
+        self,
+        cluster: Cluster,
+        fit: CommunicationFit,
+        version: str = DEFAULT_VERSION,
+        *,
+        collnet: bool = False,
+        pxn: bool = True,
     ) -> None:
         self._cluster = cluster
         self._placement = Placement(cluster, collnet=collnet)
+        self._pxn = pxn
         self._fit = fit
         self._constants = tables(version)
         self._groups: dict[tuple[int, ...], tuple[Group, int]] = {}
@@ -149,7 +156,7 @@ class NcclCost:
         """The same costs under another fit; placement and traffic are shared, selections are not."""
         other = NcclCost.__new__(NcclCost)
         other._cluster, other._fit, other._constants = self._cluster, fit, self._constants
-        other._placement = self._placement
+        other._placement, other._pxn = self._placement, self._pxn
         other._groups, other._shapes, other._traffic = self._groups, self._shapes, self._traffic
         other._selections = {}
         return other
@@ -171,7 +178,7 @@ class NcclCost:
         key = (kind, group.members, algorithm)
         found = self._traffic.get(key)
         if found is None:
-            found = self._traffic[key] = collective_traffic(self._cluster, kind, group, algorithm)
+            found = self._traffic[key] = collective_traffic(self._cluster, kind, group, algorithm, pxn=self._pxn)
         return found
 
     def _selection(

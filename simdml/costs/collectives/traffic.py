@@ -2,7 +2,10 @@
 
 Rings and trees use many channels that start at different GPUs, so their traffic is spread evenly: over the GPUs of a
 node, and over the NICs the group uses. Simplifications: traffic between nodes is put on the hops of a ring of nodes
-(a double binary tree sends the same bytes per node on average, to other nodes); all-to-all between nodes likewise.
+(a double binary tree sends the same bytes per node on average, to other nodes); all-to-all between nodes likewise. In
+an all-to-all NCCL's PXN (``NCCL_P2P_PXN_LEVEL`` 2) hands data to the GPU beside the NIC of the receiver's rail, so that
+they stay on that rail; without it they go from the sender's NIC to the receiver's, on rail-optimised networks over
+spines.
 """
 
 from __future__ import annotations
@@ -47,8 +50,13 @@ class _Load:
         return Traffic(tuple(link for link, _ in used), tuple(weight for _, weight in used), limit)
 
 
-def collective_traffic(cluster: Cluster, kind: CollectiveKind, group: Group, algorithm: Algorithm | None) -> Traffic:
-    """Return the traffic of ``kind`` by ``algorithm`` (None: plain sends, as in all-to-all and send-receive)."""
+def collective_traffic(
+    cluster: Cluster, kind: CollectiveKind, group: Group, algorithm: Algorithm | None, *, pxn: bool = True
+) -> Traffic:
+    """Return the traffic of ``kind`` by ``algorithm`` (None: plain sends, as in all-to-all and send-receive).
+
+    With ``pxn`` GPUs use each other's NICs over NVLink in an all-to-all.
+    """
     load = _Load(cluster)
     if kind is CollectiveKind.SEND_RECV:
         load.path(group.members[0], group.members[1], 1.0)
@@ -56,7 +64,7 @@ def collective_traffic(cluster: Cluster, kind: CollectiveKind, group: Group, alg
         for source, target in zip(group.members, (*group.members[1:], group.members[0]), strict=True):
             load.path(source, target, 1.0)
     elif kind is CollectiveKind.ALL_TO_ALL:
-        _all_to_all(load, group)
+        _all_to_all(load, group, pxn=pxn)
     elif algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE):
         _in_switch(load, kind, group)
         _across(load, group, _tree_share(group) if algorithm is Algorithm.NVLS_TREE else _reduced_share(kind, group))
@@ -152,18 +160,43 @@ def _in_switch(load: _Load, kind: CollectiveKind, group: Group) -> None:
             load.link(into, received)
 
 
-def _all_to_all(load: _Load, group: Group) -> None:
+def _all_to_all(load: _Load, group: Group, *, pxn: bool) -> None:
     ranks = group.ranks
+    here = ranks / len(group.parts)
+    away = (ranks - here) / ranks
+    relayed = pxn and _relays(load.cluster, group)
     for part in group.parts:
         size = len(part.gpus)
+        beside = away * (size - 1) / size if relayed else 0.0
         if part.kind.fabric is Fabric.NVSWITCH:
             for gpu in part.gpus:
                 for link in load.cluster.gpu_port_links(gpu) if size > 1 else ():
-                    load.link(link, (size - 1) / ranks)
+                    load.link(link, (size - 1) / ranks + beside)
         else:
             for source in part.gpus:
                 for target in part.gpus:
                     if source != target:
-                        load.path(source, target, 1.0 / ranks)
-    here = ranks / len(group.parts)
-    _across(load, group, here * (ranks - here) / ranks)
+                        load.path(source, target, 1.0 / ranks + beside / (size - 1))
+    if relayed or all(len(part.exits) == 1 for part in group.parts):
+        _across(load, group, here * away)
+    else:
+        _across_rails(load, group, here * away)
+
+
+def _relays(cluster: Cluster, group: Group) -> bool:
+    """Tell whether a GPU hands what is for another rail to its neighbour there, whose NIC sends it (NCCL's PXN)."""
+    gpudirect = cluster.transport is None or cluster.transport.gpudirect
+    rails = any(len(part.exits) > 1 for part in group.parts)
+    return gpudirect and rails and all(uses_nvlink(part.kind) for part in group.parts)
+
+
+def _across_rails(load: _Load, group: Group, share: float) -> None:
+    """Put ``share`` bytes on the way from every node to the next, from each NIC in use here to each there."""
+    parts = group.parts
+    for here, there in zip(parts, (*parts[1:], parts[0]), strict=True) if len(parts) > 1 else ():
+        each = share / len(here.exits) / len(there.exits)
+        for leave, source in here.exits:
+            for enter, target in there.exits:
+                ends = gpu_endpoint(source), gpu_endpoint(target)
+                for link in load.cluster.router.links_by(*ends, leave, enter):
+                    load.link(link, each)
