@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -12,27 +11,25 @@ from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
 from simdml.engine import operations as ops
 from simdml.engine import server
-from simdml.engine.bundles import Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.consistency import Chief
-from simdml.engine.contention import classes_of, contended_links, solo_rate
+from simdml.engine.contention import classes_of
 from simdml.engine.environment import SimEnvironment
-from simdml.engine.execution import Execution, Kind, Meaning, RankExecution, Segment
-from simdml.engine.flows import COMMUNICATION, Communication, flow_table
+from simdml.engine.execution import Execution, Kind, Meaning, RankExecution
+from simdml.engine.flows import COMMUNICATION, flow_table
 from simdml.engine.folding import Partition, fold
-from simdml.engine.kernels import Kernels, kernels
 from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Network
 from simdml.engine.pacing import paced_streams
 from simdml.engine.serving import Serving
 from simdml.engine.stream import Agenda, Host, Operation, PacedStream, Stream
-from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine
+from simdml.engine.stretches import JointPart, Runs, Stretch, combine
+from simdml.engine.undisturbed import Members, Undisturbed
 from simdml.program.instructions import (
     INPUT,
     Beside,
     Collective,
-    Compute,
     HostCopy,
     Instruction,
     Load,
@@ -78,15 +75,11 @@ def lower(
     return execution
 
 
-_Members = tuple[str, tuple[int, ...]]
-"""A group, and the rank classes of one of its communicators."""
-
-
 class _JointRun:
     """Parts of a joint stretch in the making, and who takes part."""
 
     def __init__(self) -> None:
-        self.group: _Members = ("", ())
+        self.group: Members = ("", ())
         self.parts: list[Runs | JointPart] = []
 
 
@@ -125,7 +118,6 @@ class _Builder:
         self.execution = execution
         self.program = execution.program
         self.partition: Partition = execution.partition
-        self.costs = costs
         self.table = execution.table
         self.report_step = report_step
         self.conditions = conditions
@@ -134,24 +126,14 @@ class _Builder:
         self.agenda = Agenda()
         self.paced = [paced_streams(self.program, each) for each in self.program.classes]
         self.serving = Serving(execution, costs.server)
-        self.bundles: dict[tuple[int, float], Bundle] = {}
+        self.undisturbed = Undisturbed(execution, costs, conditions, coarsened=coarsened)
         self.rendezvous: dict[tuple[str, str, str, str, str, tuple[int, ...]], ops.Rendezvous] = {}
         self.channels: dict[tuple[int, int, str], ops.Channel] = defaultdict(ops.Channel)
-        self.kernels: dict[tuple[str, float, bool], Kernels] = {}
         self.meanings: dict[tuple[int, ...], Meaning] = {}
         self.joints: dict[tuple[object, ...], JointPart] = {}
         self.joint_meanings: dict[tuple[tuple[object, ...], int], Meaning] = {}
-        self.joint_parts: dict[tuple[Collective | Routine, int], tuple[_Members, JointPart] | None] = {}
-        self.joint_collectives: dict[tuple[Collective, tuple[int, ...]], JointPart] = {}
-        self.joint_routines: dict[tuple[Routine, _Members], JointPart] = {}
-        self.meetings: dict[_Members, ops.Meeting] = {}
-        self.runs: dict[tuple[int, _Members], Runs] = {}
-        self.certain: dict[tuple[Collective | Beside | Routine, int], Timed | None] = {}
+        self.meetings: dict[Members, ops.Meeting] = {}
         self.classes = self.partition.rank_class
-        self.contended: frozenset[int] = frozenset()
-        if coarsened:
-            capacities = execution.network.capacities
-            self.contended = contended_links(self.program, self.partition, self.table, capacities)
 
     def rank(self, rank: int) -> RankExecution:
         program_class = self.program.class_of_rank[rank]
@@ -218,10 +200,9 @@ class _Builder:
             stretch = None
 
         for instruction in instructions:
-            timed = self._certain(instruction, rank)
-            part = self._joint_part(instruction, rank) if timed is None else None
+            _, timed, part = self.undisturbed.taken(instruction, rank)
             if timed is not None and joint.parts:
-                joint.parts.append(self._of_all(instruction, joint.group))
+                joint.parts.append(self.undisturbed.of_all(instruction, joint.group))
             elif timed is not None:
                 stretch = stretch or Stretch()
                 clock = stretch.add(timed, clock)
@@ -287,9 +268,11 @@ class _Builder:
     def _portions(self, instruction: Portions, rank: int) -> list[tuple[Operation, Meaning]]:
         pushes = []
         for push in instruction.pushes:
-            latency, bundle = self._price(push, rank)
+            latency, bundle = self.undisturbed.price(push, rank)
             pushes.append(self.serving.push(push, bundle, quantize(latency)))
-        return self.serving.portions(instruction, [self._kernels(each, rank) for each in instruction.work], pushes)
+        return self.serving.portions(
+            instruction, [self.undisturbed.kernels(each, rank) for each in instruction.work], pushes
+        )
 
     def _merged(
         self, instructions: Iterable[Instruction], rank: int, stream: str
@@ -299,7 +282,8 @@ class _Builder:
         beside: list[Instruction] = []
         begin, end = Record(f"{_beside(stream)} begins"), Wait(f"{_beside(stream)} ended")
         for instruction in instructions:
-            if not isinstance(instruction, Routine | Beside) or self._is_one(instruction, rank):
+            _, timed, part = self.undisturbed.taken(instruction, rank)
+            if timed is not None or part is not None or not isinstance(instruction, Routine | Beside):
                 main.append(instruction)
             elif isinstance(instruction, Routine):
                 inner, inner_beside = self._merged(instruction.instructions, rank, stream)
@@ -309,136 +293,6 @@ class _Builder:
                 main += (begin, *instruction.kernels, end)
                 beside += (Wait(begin.event), instruction.collective, Record(end.event))
         return main, beside
-
-    def _is_one(self, instruction: Routine | Beside, rank: int) -> bool:
-        """Return whether it becomes one delay, or a part of a joint stretch."""
-        return self._certain(instruction, rank) is not None or self._joint_part(instruction, rank) is not None
-
-    def _joint_part(self, instruction: Instruction, rank: int) -> tuple[_Members, JointPart] | None:
-        """Return who does ``instruction`` together, and how, if nothing but they themselves can interfere with it."""
-        if not self.coarsened or self.conditions.jitter_cv or not isinstance(instruction, Collective | Routine):
-            return None
-        key = (instruction, rank)
-        if key not in self.joint_parts:
-            if isinstance(instruction, Routine):
-                self.joint_parts[key] = self._joint_routine(instruction, rank)
-            else:
-                self.joint_parts[key] = self._joint_collective(instruction, rank)
-        return self.joint_parts[key]
-
-    def _joint_collective(self, instruction: Collective, rank: int) -> tuple[_Members, JointPart] | None:
-        """Return a collective of several rank classes of one program, on links that are never contended."""
-        classes = classes_of(instruction, rank, self.table, self.partition)
-        programs = {self.program.class_of_rank[self.partition.representatives[each]] for each in classes}
-        latency, bundle = self._price(instruction, rank)
-        if len(classes) < 2 or len(programs) > 1 or bundle.links:
-            return None
-        seconds = quantize(latency) + transfer_s(instruction.payload_bytes, bundle.cap)
-        segment = Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds)
-        key = (instruction, classes)
-        if key not in self.joint_collectives:
-            self.joint_collectives[key] = JointPart(None, Joint.collective(segment, len(classes)), None)
-        return (instruction.group, classes), self.joint_collectives[key]
-
-    def _joint_routine(self, routine: Routine, rank: int) -> tuple[_Members, JointPart] | None:
-        found = [self._joint_part(i, rank) for i in routine.instructions if self._certain(i, rank) is None]
-        members = {part[0] for part in found if part is not None}
-        if len(members) != 1 or None in found:
-            return None
-        who = members.pop()
-        if (routine, who) not in self.joint_routines:
-            parts: list[Runs | JointPart] = []
-            for instruction in routine.instructions:
-                part = self._joint_part(instruction, rank) if self._certain(instruction, rank) is None else None
-                parts.append(self._of_all(instruction, who) if part is None else part[1])
-            combined = combine(parts)
-            assert combined is not None
-            self.joint_routines[routine, who] = combined
-        return who, self.joint_routines[routine, who]
-
-    def _of_all(self, instruction: Instruction, who: _Members) -> Runs:
-        """Return what ``instruction`` takes on every member's rank; it is certain on all, as on one of them."""
-        key = (id(instruction), who)
-        if key not in self.runs:
-            timed = [self._certain(instruction, self.partition.representatives[each]) for each in who[1]]
-            self.runs[key] = tuple(each for each in timed if each is not None)
-            assert len(self.runs[key]) == len(timed)
-        return self.runs[key]
-
-    def _certain(self, instruction: Instruction, rank: int) -> Timed | None:
-        """Return what ``instruction`` takes if nothing outside its stream can interfere with it."""
-        if isinstance(instruction, Compute):
-            return self._kernels(instruction, rank)
-        if not self.coarsened or not isinstance(instruction, Collective | Beside | Routine):
-            return None
-        key = (instruction, rank)
-        if key not in self.certain:
-            if isinstance(instruction, Routine):
-                self.certain[key] = self._row(instruction.instructions, rank)
-            elif isinstance(instruction, Beside):
-                self.certain[key] = self._pair(instruction, rank)
-            else:
-                self.certain[key] = self._private_collective(instruction, rank)
-        return self.certain[key]
-
-    def _pair(self, beside: Beside, rank: int) -> Timed | None:
-        """Return what kernels and a collective beside them take: the longer of the two."""
-        kernels, collective = self._row(beside.kernels, rank), self._certain(beside.collective, rank)
-        if kernels is None or collective is None or collective.seconds <= kernels.seconds:
-            return None if collective is None else kernels
-        exposed = replace(collective.meaning.segments[0], seconds=collective.seconds - kernels.seconds)
-        segments = (*kernels.meaning.segments, exposed)
-        return replace(kernels, meaning=Meaning(exposed.label, Kind.BUSY, "", segments), seconds=collective.seconds)
-
-    def _row(self, instructions: Iterable[Instruction], rank: int) -> Timed | None:
-        """Return what instructions one after the other take."""
-        stretch, clock = Stretch(launched=-inf), 0.0
-        for instruction in instructions:
-            timed = self._certain(instruction, rank)
-            if timed is None:
-                return None
-            clock = stretch.add(timed, clock)
-        return stretch.joined(clock)
-
-    def _kernels(self, instruction: Compute, rank: int) -> Timed:
-        gpu = self.program.device(rank)
-        device, slowdown = self.execution.cluster.device(gpu).name, self.conditions.slowdown(gpu)
-        key = (device, slowdown, instruction.on_host)
-        found = self.kernels.get(key)
-        if found is None:
-            cost = self.costs.compute[device]
-            if instruction.on_host and self.costs.host is not None:
-                cost = self.costs.host
-            found = kernels(cost, self.costs.precision, self.costs.host_launch_s, slowdown)
-            self.kernels[key] = found
-        return found.timed(instruction)
-
-    def _private_collective(self, instruction: Collective, rank: int) -> Timed | None:
-        """Return what a collective takes whose members are of one rank class, on links that are never contended."""
-        shared = len(classes_of(instruction, rank, self.table, self.partition)) > 1
-        if shared or self.conditions.jitter_cv:
-            return None
-        latency, bundle = self._price(instruction, rank)
-        if bundle.links:
-            return None
-        seconds = quantize(latency) + transfer_s(instruction.payload_bytes, bundle.cap)
-        return Timed.of(Segment(instruction.label, Kind.COMMUNICATION, instruction.group, seconds))
-
-    def _price(self, instruction: Communication, rank: int) -> tuple[float, Bundle]:
-        """Return latency (s) and bundle of a transfer; links that are never contended only cap its rate."""
-        latency, cap = self.table.price(instruction, rank)
-        flow_class = int(self.partition.flow_class[self.table.find(instruction, rank)])
-        found = self.bundles.get((flow_class, cap))
-        if found is None:
-            network, loads = self.execution.network, self.partition.weights[flow_class]
-            if self.coarsened:
-                rate = solo_rate(loads, cap, network.capacities)
-                loads = {link: weight for link, weight in loads.items() if link in self.contended}
-            else:
-                rate = cap
-            found = network.bundle(Flow(tuple(loads), tuple(loads.values()), rate))
-            self.bundles[flow_class, cap] = found
-        return latency, found
 
     def _operation(
         self, instruction: Instruction, rank: int, stream: str, events: dict[str, ops.Event]
@@ -460,7 +314,7 @@ class _Builder:
 
     def _transfer(self, instruction: Instruction, rank: int, stream: str) -> tuple[Operation, Meaning]:
         assert isinstance(instruction, COMMUNICATION)
-        latency, bundle = self._price(instruction, rank)
+        latency, bundle = self.undisturbed.price(instruction, rank)
         latency = quantize(latency)
         network = self.execution.network
         payload = instruction.payload_bytes
