@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -12,6 +13,7 @@ from simdml.engine.environment import SimEnvironment
 from simdml.engine.flows import FlowTable
 from simdml.engine.folding import Partition
 from simdml.engine.network import Network
+from simdml.engine.operations import Event
 from simdml.engine.server import Shard
 from simdml.engine.stream import Stream
 from simdml.program.program import Program
@@ -57,12 +59,13 @@ class Meaning:
 
 @dataclass(slots=True)
 class RankExecution:
-    """The streams of one representative rank and the meaning of each operation, both by stream."""
+    """The streams of one representative rank and the meaning of each operation, both by stream, and its events."""
 
     rank: int
     program_class: int
     streams: list[Stream]
     meanings: list[list[Meaning]]
+    events: Mapping[str, Event]
 
     def add(self, stream: Stream, meanings: list[Meaning]) -> None:
         """Add a stream whose operations have ``meanings``."""
@@ -94,7 +97,8 @@ class Execution:
         self.network.clear()
         for rank in self.ranks:
             for stream in rank.streams:
-                stream.operations = ()
-                stream.entries.clear()
+                stream.end()
+            for event in rank.events.values():
+                event.waits.clear()
         for shard in self.shards:
             shard.clear()

@@ -61,6 +61,10 @@ class TaskQueue:
         self._dispatching = False
         self.first = self._new_lane()
 
+    def end(self) -> None:
+        """Let go of everything; nothing more is to happen."""
+        vars(self).clear()
+
     def launch(self) -> None:
         """Begin to listen for what tasks wait for."""
         for number in range(len(self.tasks)):
@@ -142,6 +146,11 @@ class Lane(PacedStream):
         self.operations = queue.operations
         self.task: int | None = None
         self.ready = queue.env.now
+
+    def end(self) -> None:
+        """Let go of everything, the queue included."""
+        super().end()
+        self.queue.end()
 
     def launch(self) -> None:
         """Launch the queue."""

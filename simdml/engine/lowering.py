@@ -141,7 +141,7 @@ class _Builder:
         host = Host(self.conditions.jitter(rank))
         paced = self.paced[program_class]
         events: dict[str, ops.Event] = defaultdict(ops.Event)
-        execution = RankExecution(rank, program_class, [], [])
+        execution = RankExecution(rank, program_class, [], [], events)
         for stream_program in rank_program.streams:
             name, env = stream_program.name, self.execution.env
             kind = PacedStream if name in paced else Stream

@@ -125,7 +125,8 @@ class Network:
             bundle.booked.clear()
             bundle.tags.clear()
             bundle.wakeup = None
-        for callbacks in (self._when_departing, self._when_ending, self._when_done):
+        ways = (self._when_departing, self._when_departing_ahead, self._when_ending, self._when_done)
+        for callbacks in ways:
             callbacks.clear()
 
     def _departed(self, departure: Departure) -> None:

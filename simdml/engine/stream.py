@@ -144,6 +144,11 @@ class Stream(Track):
             elif not self._turn():
                 return
 
+    def end(self) -> None:
+        """Let go of everything; nothing more is to happen."""
+        self.operations = ()
+        self.entries.clear()
+
     def _turn(self) -> bool:
         """Turn to the next operation; False if its step has to wait for the clock."""
         self.index += 1
@@ -172,6 +177,11 @@ class PacedStream(Stream):
         super().__init__(env, agenda, name, rank, host)
         self.start = 0.0
         self.blame: Blame | None = None
+
+    def end(self) -> None:
+        """Let go of everything; nothing more is to happen."""
+        super().end()
+        self.blame = None
 
     def advance(self, start: float, end: float, blame: Blame | None = None) -> bool:
         """End the operation in hand at ``end``, by way of the heap."""

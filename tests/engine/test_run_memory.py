@@ -23,6 +23,7 @@ JOBS = {
         "training": {"global_batch": 32, "microbatch": 1, "precision": "fp16"},
         "strategy": {"mesh": {"tp": 2, "pp": 4}},
     },
+    "lanes": {"gpus": 2, "model": "alexnet", "strategy": "mxnet_p3", "simulate": {"steps": 2}},
     "asynchronous servers": {"model": "alexnet", "strategy": {"parameter_server": SERVERS}, "simulate": {"steps": 2}},
 }
 
