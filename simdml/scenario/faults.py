@@ -36,8 +36,9 @@ def build_conditions(scenario: Scenario, cluster: Cluster) -> Conditions:
         place = scenario.document.place((FAULTS, index, "slow"))
         stragglers = Stragglers(fault, seed, index)
         if SHARE.fullmatch(fault.slow.strip()):
-            for gpus in stragglers.chosen(cluster, num_gpus(scenario, cluster), place):
-                slowed.slow(gpus, stragglers.factor())
+            slow = slowed.slow_links if stragglers.about_links else slowed.slow
+            for chosen in stragglers.chosen(cluster, num_gpus(scenario, cluster), place):
+                slow(chosen, stragglers.factor())
         else:
             _slow(fault.slow, stragglers.factor(), cluster, place, slowed)
     capacity = cluster.links.capacity_bytes_per_s
@@ -67,7 +68,7 @@ def _slow(name: str, factor: float, cluster: Cluster, place: Place | None, slowe
         raise DocumentError(
             f"{name!r} names no GPU, node or NIC",
             place=place,
-            hint='write "gpu 17", "node 3", "node 3 gpu 5", "node 3 nic 2", "2 % of gpus" or "5 % of nodes"',
+            hint='write "gpu 17", "node 3", "node 3 gpu 5", "node 3 nic 2", "2 % of gpus", "of nodes" or "of nics"',
         )
     node = None if named["node"] is None else _below(int(named["node"]), cluster.num_nodes, "node", place)
     if named["kind"] != "nic":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from math import log, sqrt
 from typing import Final
 
@@ -12,7 +13,7 @@ from simdml.cluster.cluster import Cluster
 from simdml.errors import DocumentError, Place
 from simdml.scenario.schema.faults import SlowSpec
 
-SHARE: Final = re.compile(r"(?P<percent>\d+(?:\.\d+)?) ?% of (?P<what>gpus|nodes)")
+SHARE: Final = re.compile(r"(?P<percent>\d+(?:\.\d+)?) ?% of (?P<what>gpus|nodes|nics)")
 _STREAM: Final = 0x57A6
 """Tells the draws of stragglers from those of jitter, which start from the same seed."""
 
@@ -40,18 +41,26 @@ class Stragglers:
         sigma = sqrt(log(1 + fault.cv * fault.cv))
         return 1 + float(self._draws.lognormal(log(excess) - sigma * sigma / 2, sigma))
 
+    @property
+    def about_links(self) -> bool:
+        """Whether the share is of NICs."""
+        found = SHARE.fullmatch(self._fault.slow.strip())
+        return found is not None and found["what"] == "nics"
+
     def chosen(self, cluster: Cluster, gpus: int, place: Place | None) -> list[list[int]]:
-        """Return as many of the job's GPUs or nodes, as lists of GPUs, as the share says, rounded to a whole number.
+        """Return as many of the job's GPUs, nodes or NICs as the share says, rounded to a whole number.
+
+        They are lists of GPUs, of NICs lists of links.
 
         Raises:
             DocumentError: a share that is nothing, or more than all.
         """
         found = SHARE.fullmatch(self._fault.slow.strip())
         assert found is not None
-        units = [[gpu] for gpu in range(gpus)] if found["what"] == "gpus" else _by_node(cluster, gpus)
+        units = _UNITS[found["what"]](cluster, gpus)
         count = round(float(found["percent"]) / 100 * len(units))
         if not 0 < count <= len(units):
-            least = 100 / len(units)
+            least = 100 / max(len(units), 1)
             raise DocumentError(
                 f"{self._fault.slow} are {count} of the {len(units)} {found['what']} of the job",
                 place=place,
@@ -61,8 +70,25 @@ class Stragglers:
         return [units[number] for number in drawn]
 
 
+def _by_gpu(cluster: Cluster, gpus: int) -> list[list[int]]:
+    del cluster
+    return [[gpu] for gpu in range(gpus)]
+
+
 def _by_node(cluster: Cluster, gpus: int) -> list[list[int]]:
     nodes: dict[int, list[int]] = {}
     for gpu in range(gpus):
         nodes.setdefault(cluster.node_of(gpu), []).append(gpu)
     return list(nodes.values())
+
+
+def _by_nic(cluster: Cluster, gpus: int) -> list[list[int]]:
+    nodes = dict.fromkeys(cluster.node_of(gpu) for gpu in range(gpus))
+    return [list(cluster.nic_links(node, nic)) for node in nodes for nic in range(len(cluster.template(node).nics))]
+
+
+_UNITS: Final[Mapping[str, Callable[[Cluster, int], list[list[int]]]]] = {
+    "gpus": _by_gpu,
+    "nodes": _by_node,
+    "nics": _by_nic,
+}

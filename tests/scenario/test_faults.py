@@ -93,6 +93,15 @@ def test_a_share_of_the_gpus_is_drawn_with_the_seed():
     assert set(whole.slow_gpus) in (set(range(8)), set(range(8, 16)))
 
 
+def test_a_share_of_the_nics_is_slow_both_ways():
+    found, cluster = conditions({"slow": "25 % of nics", "by": 4})
+    nics = sum(len(cluster.template(node).nics) for node in range(2))
+    assert len(found.link_bytes_per_s) == 2 * nics // 4
+    for link, left in found.link_bytes_per_s.items():
+        assert cluster.links.kind(link) == "nic"
+        assert left == float(cluster.links.capacity_bytes_per_s[link]) / 4
+
+
 @pytest.mark.parametrize(
     ("fault", "deviation"),
     [

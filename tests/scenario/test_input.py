@@ -188,3 +188,10 @@ def test_tokens_have_a_size_of_their_own():
 def test_refused_with_what_would_do(section, error, words):
     with pytest.raises(error, match=words):
         simdml.run(job(input=section))
+
+
+def test_sensitivity_finds_what_binds_the_input():
+    slow = simdml.sensitivity(job(input=fed(decode="20 samples/s", storage={"per_node": "1 GB/s"})))
+    rows = {each.knob.key: each for each in slow.effects}
+    assert {"storage", "decoding"} <= set(rows)
+    assert slow.effects[0].knob.key == "decoding"

@@ -16,7 +16,7 @@ class SlowSpec(DocumentModel):
     """GPUs or NICs that are slower than others of their kind."""
 
     slow: str
-    """What: "gpu 17", "node 3", "node 3 gpu 5" or "node 3 nic 2", counted from 0; or "2 % of gpus", "5 % of nodes"."""
+    """What: "gpu 17", "node 3", "node 3 gpu 5" or "node 3 nic 2", from 0; or "2 % of gpus", of nodes, of nics."""
     by: Factor | Literal["lognormal", "exponential"]
     """How many times longer its kernels, or what it sends and receives, take; or how what is above 1 is distributed."""
     mean: Factor | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simdml.scenario.building import Built
-from simdml.studies.sensitivity import hardware, software
+from simdml.studies.sensitivity import feeding, hardware, software
 
 BETTER, WORSE = 2.0, 0.5
 
@@ -73,6 +73,8 @@ KNOBS: tuple[Knob, ...] = (
         "oversubscribed switches",
         hardware.less_oversubscribed,
     ),
+    _rate("storage", "storage of training data", feeding.faster_storage),
+    _rate("decoding", "decoding of training data", feeding.faster_decoding),
     *(_rate(f"{kind} edges", f"{kind} edges", hardware.faster_edges(kind)) for kind in _EDGES),
     _time("collectives", "fixed cost of a collective", "fixed costs of collectives", software.shorter_collectives),
     Knob(
