@@ -17,7 +17,7 @@ from simdml.strategies.data_parallel.kinds import make_replica
 from simdml.strategies.data_parallel.zero import Zero1Plan, Zero2Plan, fill_buckets
 from simdml.strategies.data_parallel.zero3 import Zero3Plan
 from simdml.strategies.data_parallel.zero3_trace import Coordinator, Limits, ShardedParameter
-from simdml.strategies.job import PipelinePlan
+from simdml.strategies.job import DataParallelPlan, PipelinePlan
 from simdml.strategies.stage_code import StageCode
 
 UNIT = 2**20
@@ -109,6 +109,9 @@ MIXED = {"precision": "bf16", "gradient_bytes": 4}
         (DistributedOptimizerPlan(), MIXED, 6 + 12 / 4),
         (DistributedOptimizerPlan(), HALF, 4 + 16 / 4),
         (DistributedOptimizerPlan(), {}, 8 + 8 / 4),
+        (DataParallelPlan(), MIXED, 18),
+        (DataParallelPlan(), HALF, 20),
+        (DataParallelPlan(), {}, 16),
     ],
 )
 def test_memory_equals_the_published_formulas(plan, training, expected):

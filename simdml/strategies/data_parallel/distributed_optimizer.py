@@ -16,7 +16,12 @@ from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.data_parallel.families import Family, families
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
-from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
+from simdml.strategies.data_parallel.replica import (
+    CommunicationStream,
+    Replica,
+    ReplicaMemory,
+    converted_gradient_bytes,
+)
 from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
@@ -143,11 +148,10 @@ class DistributedOptimizerReplica(Replica):
         """
         training, shards = self.job.training, self._shards()
         state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
-        converted = 4 if training.gradient_bytes < 4 else 0
         return ReplicaMemory(
             parameters=float(training.weight_bytes * self.elements),
             gradients=float(training.gradient_bytes * self.elements),
-            optimizer=float((state + converted) * shards),
+            optimizer=float((state + converted_gradient_bytes(training)) * shards),
         )
 
     def clipped(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Final
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies import expert_parallel
-from simdml.strategies.job import Job, Precision
+from simdml.strategies.job import Job, Precision, Training
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.workload.operators import Family, Phase, memory_bound
 from simdml.workload.optimizer import optimizer_operators, optimizer_state_bytes_per_parameter
@@ -97,9 +97,14 @@ class Replica:
         return ()
 
     def memory(self) -> ReplicaMemory:
-        """Return what the training state takes: weight, gradient and optimizer state of every parameter."""
+        """Return what the training state takes: weight, gradient and optimizer state of every parameter.
+
+        For Adam 16 bytes a parameter in fp32, 18 with half-precision weights and fp32 gradients, 20 with half-precision
+        gradients (NVIDIA/Megatron-LM, docs/user-guide/features/dist_optimizer.md).
+        """
         training, elements = self.job.training, self.elements
         state = optimizer_state_bytes_per_parameter(training.optimizer, training.state_precision)
+        state += converted_gradient_bytes(training)
         return ReplicaMemory(
             parameters=float(elements * (training.weight_bytes + training.cached_bytes)),
             gradients=float(elements * training.gradient_bytes),
@@ -126,6 +131,16 @@ class Replica:
             fused=training.fused_optimizer or fused,
         )
         return Compute("optimizer", Activity.OPTIMIZER, tuple(operators), on_host)
+
+
+def converted_gradient_bytes(training: Training) -> int:
+    """Return the bytes a parameter of the fp32 gradients that fp32 masters are updated with.
+
+    There are none beside gradients that are fp32 (megatron/core/optimizer/optimizer.py,
+    _copy_model_grads_to_main_grads: model_grad.float()).
+    """
+    masters = training.state_precision in {"fp16", "bf16"}
+    return 4 if masters and training.gradient_bytes < 4 else 0
 
 
 def _streamed(label: str, read_bytes: float, written_bytes: float) -> Compute:
