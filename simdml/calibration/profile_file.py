@@ -18,7 +18,7 @@ from simdml.documents.quantities import DocumentModel
 from simdml.documents.validation import validate
 from simdml.errors import DocumentError
 
-Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 ProductFamily = Literal["matmul", "batched_matmul", "attention", "convolution"]
 StreamFamily = Literal["normalization", "softmax", "elementwise", "pooling", "embedding", "loss", "optimizer", "copy"]
 Family = Literal[ProductFamily, StreamFamily]

@@ -22,7 +22,7 @@ from simdml.workload.operators import Family, Operator, Phase
 
 Curve = TypeVar("Curve")
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
 PRODUCTS_KEPT: Final = 2**15
 COSTS_KEPT: Final = 64
 _HALF = ("fp16", "bf16")
@@ -73,8 +73,7 @@ class RooflineCost:
     def _unscaled_seconds(self, operator: Operator, precision: str) -> float:
         family = operator.family
         if family in (Family.MATMUL, Family.BATCHED_MATMUL, Family.CONVOLUTION, Family.ATTENTION):
-            # Four-byte operands of a half-precision job do not run on half-precision units.
-            used = "fp32" if precision in _HALF and operator.element_bytes == 4 else precision
+            used = _units(operator, precision)
             return self._remembered_seconds(operator, used)
         return stream_seconds(self.profile.streams[family], self.device.memory_bandwidth_bytes_per_s, operator)
 
@@ -116,6 +115,13 @@ class RooflineCost:
             known = ", ".join(sorted(self.device.peak_flops))
             raise InfeasibleError(f"{self.device.name} has no {precision} peak", hint=f"precisions it has: {known}")
         return MatmulUnit(peak, self.device.memory_bandwidth_bytes_per_s, self.device.sms)
+
+
+def _units(operator: Operator, precision: str) -> str:
+    """Return the precision of the units that ``operator`` of a job runs on: that of its operands where they differ."""
+    if precision in _HALF and operator.element_bytes == 4:
+        return "fp32"
+    return "bf16" if precision == "fp8" and operator.element_bytes != 1 else precision
 
 
 class _Same:
@@ -181,4 +187,5 @@ _LENDERS: Mapping[str, tuple[str, ...]] = {
     "tf32": ("tf32", "fp16", "fp32"),
     "fp16": ("fp16", "fp32"),
     "bf16": ("bf16", "fp16", "fp32"),
+    "fp8": ("fp8", "fp16", "fp32"),
 }

@@ -23,7 +23,7 @@ LEGEND: Final = (
     "measured: fitted to measurements of the source. vendor: printed by the maker. guess: carried over from something "
     "measured by a rule, or estimated; nobody measured it."
 )
-_BORROWS: Final = {"bf16": "fp16", "tf32": "fp16"}
+_BORROWS: Final = {"bf16": "fp16", "tf32": "fp16", "fp8": "fp16"}
 
 Row = tuple[str, str, str, str]
 
@@ -64,7 +64,8 @@ def _hardware(cluster: Cluster) -> Iterator[Row]:
 def _compute(built: Built) -> Iterator[Row]:
     """Yield a row for every source and mark in the profiles used, of coefficients in the job's precision."""
     training = built.job.training
-    wanted = {_BORROWS.get(training.precision, training.precision), *(("fp32",) if training.autocast else ())}
+    beside = {"fp8": ("fp8",)}.get(training.precision, ("fp32",) if training.autocast else ())
+    wanted = {_BORROWS.get(training.precision, training.precision), *beside}
     for profile in _profiles(built):
         counted: dict[tuple[str, str], list[str]] = {}
         for path, provenance in profile.provenance.items():

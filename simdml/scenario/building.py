@@ -35,7 +35,7 @@ from simdml.strategies.job import Job, Training, num_replicas
 from simdml.units import format_bytes
 from simdml.workload.spec import ModelSpec, TransformerSpec
 
-ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 2}
 VOCABULARY_MULTIPLE = 128
 """Megatron-LM pads the vocabulary to a multiple of this times tp (megatron/training/tokenizer/tokenizer.py)."""
 
@@ -94,7 +94,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     job = Job(
         name=scenario.name,
         cluster=cluster,
-        build=model_builder(model, options, autocast=training.autocast),
+        build=model_builder(model, options, autocast=training.autocast, fp8=training.precision == "fp8"),
         training=training,
         mesh=plans.mesh,
         pipeline=plans.pipeline,
@@ -108,6 +108,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
         job.build(training.microbatch)
     _refuse_unsplittable(scenario, job, model)
     _refuse_attention(scenario, job)
+    _refuse_fp8(scenario, job, model)
     path = "strategy.pipeline.balance" if plans.pipelined else "strategy.layer_placement.stages"
     with located(scenario.document, STRATEGY):
         job = with_balance(job, plans.balance_by, priced.costs, path, choices)
@@ -264,6 +265,15 @@ def _refuse_attention(scenario: Scenario, job: Job) -> None:
                 place=scenario.document.place(("training", "attention")),
                 hint="attention: flash",
             )
+
+
+def _refuse_fp8(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
+    if job.training.precision == "fp8" and not any(
+        block.stacked for block in job.build(job.training.microbatch).blocks
+    ):
+        place = scenario.document.place(("training", "precision"))
+        message = f"fp8 is for the products of transformer blocks (TransformerEngine), and {spec.name} has none"
+        raise InfeasibleError(message, place=place, hint="precision: bf16")
 
 
 def _notes(job: Job, priced: Priced) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Unpack
@@ -15,6 +15,7 @@ from simdml.scenario.schema.model import ModelSpec as ModelSection
 from simdml.workload.autocast import with_autocast
 from simdml.workload.catalog import find_model
 from simdml.workload.custom import build_custom
+from simdml.workload.fp8 import with_fp8
 from simdml.workload.huggingface import read_huggingface
 from simdml.workload.model import Model
 from simdml.workload.spec import BuildOptions, ConvnetSpec, ModelSpec, TransformerSpec
@@ -113,7 +114,7 @@ class ModelBuilder:
 
     spec: ModelSpec
     options: tuple[tuple[str, Any], ...]
-    autocast: bool = False
+    convert: Callable[[Model], Model] | None = None
 
     def __call__(self, samples: int) -> Model:
         """Return the model."""
@@ -123,9 +124,12 @@ class ModelBuilder:
 @lru_cache(maxsize=MODELS_KEPT)
 def _built(builder: ModelBuilder, samples: int) -> Model:
     model = builder.spec.build(samples=samples, **dict(builder.options))
-    return with_autocast(model) if builder.autocast else model
+    return model if builder.convert is None else builder.convert(model)
 
 
-def model_builder(spec: ModelSpec, options: Mapping[str, Any], *, autocast: bool = False) -> ModelBuilder:
+def model_builder(
+    spec: ModelSpec, options: Mapping[str, Any], *, autocast: bool = False, fp8: bool = False
+) -> ModelBuilder:
     """Return a function from a micro-batch's samples to the model, which remembers what it built."""
-    return ModelBuilder(spec, tuple(options.items()), autocast)
+    convert = with_autocast if autocast else with_fp8 if fp8 else None
+    return ModelBuilder(spec, tuple(options.items()), convert)

@@ -21,7 +21,7 @@ Attention scores (``selective``, Megatron-LM), every repeated block, of which it
 stage, always (``stage``, GPipe) or but for the last micro-batch (``stage_except_last``, torchgpipe's default).
 """
 Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw"]
-Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 
 DATA_AXES: Final = ("dp_node", "ep", "dp", "dp_shard", "dp_replicate")
 """The axes along which ranks train different samples; ``dp_node`` is the replicas of a node where these are special."""
@@ -60,7 +60,7 @@ class Training:
     @property
     def weight_bytes(self) -> int:
         """Bytes of a weight as the model keeps it."""
-        return 2 if self.precision in {"fp16", "bf16"} and not self.autocast else 4
+        return 2 if self.precision in {"fp16", "bf16", "fp8"} and not self.autocast else 4
 
     @property
     def cached_bytes(self) -> int:

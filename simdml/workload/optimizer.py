@@ -45,7 +45,7 @@ SEPARATE = {
     "adamw": (("weight_decay", 4, 4), *_ADAM),
 }
 STATE_BYTES = {"sgd": 0, "sgd_momentum": 4, "adam": 8, "adamw": 8}
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
 _FULL = ("fp32", "tf32")
 
 # A foreach launch covers at most 320 chunks of 65,536 elements (ATen/native/cuda/MultiTensorApply.cuh).
@@ -58,8 +58,8 @@ def optimizer_operators(
     """Return the kernels of one step over ``parameters`` elements, in order.
 
     ``kind`` is a key of ``STATE_BYTES``; ``precision`` is that of the model's weights and gradients, where
-    ``"fp16"`` and ``"bf16"`` keep an fp32 master and ``"tf32"`` is fp32 in memory. Raises UnknownNameError and, below 0
-    parameters, DocumentError.
+    ``"fp16"``, ``"bf16"`` and ``"fp8"`` keep an fp32 master and ``"tf32"`` is fp32 in memory. Raises
+    UnknownNameError and, below 0 parameters, DocumentError.
     """
     _check(kind, precision)
     if parameters < 0:

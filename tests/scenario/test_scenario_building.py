@@ -379,3 +379,24 @@ def test_flash_attention_3_is_for_hopper():
         built(TOKENS, training={"attention": "flash_3"})
     assert refused.value.place is not None
     assert built(TOKENS, cluster={"name": "dgx_h100", "nodes": 2}, training={"attention": "flash_3"})
+
+
+@pytest.mark.parametrize(
+    ("document", "cluster", "message"),
+    [(TOKENS, "dgx_a100", "a100_sxm_80gb does not compute in fp8"), (IMAGES, "dgx_h100", "resnet50 has none")],
+)
+def test_fp8_is_for_transformers_on_gpus_that_have_it(document, cluster, message):
+    with pytest.raises(SimdmlError, match=message) as refused:
+        built(document, cluster=cluster, training={"precision": "fp8"})
+    assert refused.value.place is not None
+
+
+def test_fp8_makes_a_step_shorter_but_not_by_half():
+    job = {
+        "cluster": "dgx_h100",
+        "model": "llama3_8b",
+        "training": {"global_batch": 8, "microbatch": 1, "precision": "bf16", "attention": "flash_3"},
+        "strategy": {"mesh": {"tp": 8}},
+    }
+    half, eight = (simdml.run(job, **{"training.precision": name}).breakdown["backward"] for name in ("bf16", "fp8"))
+    assert 1.1 < half / eight < 1.9

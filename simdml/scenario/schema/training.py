@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, DocumentModel
 
-PrecisionName = Literal["fp32", "tf32", "fp16", "bf16"]
+PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw"]
 
 
@@ -26,7 +26,7 @@ class TrainingSpec(DocumentModel):
     sequence: Count | None = None
     """Tokens of a sample; the model's own length by default."""
     precision: PrecisionName = "fp32"
-    """Arithmetic and weights; fp32 is PyTorch's default, fp16 and bf16 keep fp32 master weights."""
+    """Arithmetic and weights; fp32 as in PyTorch. fp16, bf16 and fp8 (products alone, else bf16) keep fp32 masters."""
     optimizer: OptimizerName | None = None
     """The optimizer; by default adam for sequences (Megatron-LM) and sgd_momentum for images (torchvision)."""
     recompute: Literal["none", "selective", "full", "stage", "stage_except_last"] = "none"

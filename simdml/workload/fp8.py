@@ -1,0 +1,61 @@
+"""FP8 training as TransformerEngine does it: products of transformer blocks on 8-bit operands, everything else in bf16.
+
+Inputs and output gradients of every linear layer are quantized on the way into its products, to a copy and a transposed
+copy, because Hopper's FP8 products want both operands in one layout (TransformerEngine, fp8_gemm and cast_transpose
+kernels; Micikevicius et al., arXiv 2209.05433: E4M3 forward, E5M2 for gradients). Weights are quantized once a step,
+which is left out: it takes as long as a tenth of the optimizer's step. Embedding and output layer stay in bf16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from simdml.workload.model import Block, Layer, Model
+from simdml.workload.operators import Family, Operator, Phase, Split, memory_bound
+
+_HALF, _COPIES = 2, 2
+"""Bytes of an element before quantization, and of its two 8-bit copies."""
+
+
+def with_fp8(model: Model) -> Model:
+    """Return ``model`` with 8-bit products in the blocks that repeat; blocks stay shared."""
+    converted: dict[int, Block] = {}
+    for block in model.blocks:
+        if id(block) not in converted:
+            layers = tuple(map(_quantizing, block.layers)) if block.stacked else block.layers
+            converted[id(block)] = replace(block, layers=layers)
+    return replace(model, blocks=tuple(converted[id(block)] for block in model.blocks))
+
+
+def _quantizing(layer: Layer) -> Layer:
+    return replace(layer, forward=tuple(_quantized(layer.forward)), backward=tuple(_quantized(layer.backward)))
+
+
+def _quantized(operators: tuple[Operator, ...]) -> Iterator[Operator]:
+    for operator in operators:
+        if operator.family is not Family.MATMUL or not operator.shape:
+            yield operator
+            continue
+        # A weight gradient reads what was quantized for the two products before it.
+        if operator.phase is not Phase.WEIGHT_GRADIENT:
+            yield _quantization(operator)
+        rows, outputs, depth = operator.shape
+        read = float(rows * depth + depth * outputs)
+        accumulated = operator.read_bytes - operator.element_bytes * read
+        yield replace(operator, read_bytes=read + accumulated, element_bytes=1)
+
+
+def _quantization(operator: Operator) -> Operator:
+    """Return the kernel that quantizes the left operand, whole unless tensor parallelism divides its columns."""
+    rows, _, depth = operator.shape
+    elements = rows * depth
+    return memory_bound(
+        f"{operator.name} quantized",
+        Family.ELEMENTWISE,
+        read_bytes=float(_HALF * elements),
+        written_bytes=float(_COPIES * elements),
+        element_bytes=_HALF,
+        phase=operator.phase,
+        split=Split.BATCH if operator.split is Split.K else None,
+    )
