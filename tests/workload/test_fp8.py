@@ -32,7 +32,7 @@ def test_products_take_what_was_measured(profile, measured):
     for (m, n, k), teraflops in measured.items():
         product = replace(matmul("x", m, n, k, element_bytes=1), written_bytes=2.0 * m * n)
         errors.append(product.flops / cost.seconds(product, "fp8") / (1e12 * teraflops) - 1)
-    assert max(map(abs, errors)) < 0.15
+    assert max(map(abs, errors)) < 0.2
     assert sorted(map(abs, errors))[len(errors) // 2] < 0.07
 
 

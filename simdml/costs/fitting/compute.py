@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from simdml.calibration.curves import AttentionCurve, ConvolutionCurve, MatmulCurve, StreamCurve, Tile
 from simdml.calibration.fitting.robust import robust_fit
 from simdml.cluster.device import Device
-from simdml.costs.compute import PRECISIONS, attention_seconds, stream_seconds
+from simdml.costs.compute import attention_seconds, stream_seconds
 from simdml.costs.convolution import convolution_seconds
-from simdml.costs.fitting.samples import KernelSamples, Sample
+from simdml.costs.fitting.samples import FITTED, KernelSamples, Sample
 from simdml.costs.matmul import MatmulUnit, product_seconds
 from simdml.errors import InfeasibleError
 from simdml.workload.operators import Family, Operator, Phase
@@ -131,7 +131,7 @@ def fit_compute(kernels: KernelSamples, device: Device) -> ComputeFit:
         InfeasibleError: there are too few readings of matrix products.
     """
     families: list[FamilyFit] = []
-    for precision in PRECISIONS:
+    for precision in FITTED:
         if precision not in device.peak_flops:
             continue
         products = _fit_products(kernels.of(Family.MATMUL, precision), Family.MATMUL, precision, device)

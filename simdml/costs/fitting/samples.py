@@ -13,6 +13,8 @@ from simdml.workload.operators import Family, Operator, Phase
 
 LAUNCH = "launch"
 FUSED_ATTENTION = "flash"
+FITTED = tuple(precision for precision in PRECISIONS if precision != "fp8")
+"""Precisions that readings are fitted in; readings of fp8 products say nothing of how their operands were scaled."""
 PLAIN_LAYOUT = "nchw"
 
 
@@ -74,7 +76,7 @@ def _reason(reading: Reading) -> str:
         return "noisy"
     if case.get("family") not in (*Family, LAUNCH):
         return f"family {case.get('family')}"
-    if case.get("dtype") not in PRECISIONS:
+    if case.get("dtype") not in FITTED:
         return f"precision {case.get('dtype')}"
     if case.get("family") == Family.ATTENTION and case.get("kernel") != FUSED_ATTENTION:
         return f"attention that is not {FUSED_ATTENTION}"
