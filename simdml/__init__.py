@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simdml.scenario.loading import Scenario, load_scenario
     from simdml.scenario.simulate import run, simulate
     from simdml.studies.compare.comparison import compare
+    from simdml.studies.fleet.fleet import fleet
     from simdml.studies.goodput.goodput import goodput
     from simdml.studies.sensitivity.tornado import sensitivity
     from simdml.studies.sweep.verb import sweep
@@ -28,6 +29,7 @@ __all__ = [
     "SimdmlError",
     "__version__",
     "compare",
+    "fleet",
     "goodput",
     "load_scenario",
     "run",
@@ -41,6 +43,7 @@ _HOMES = {
     "Scenario": "simdml.scenario.loading",
     "SimdmlError": "simdml.errors",
     "compare": "simdml.studies.compare.comparison",
+    "fleet": "simdml.studies.fleet.fleet",
     "goodput": "simdml.studies.goodput.goodput",
     "load_scenario": "simdml.scenario.loading",
     "run": "simdml.scenario.simulate",

@@ -25,6 +25,7 @@ FLAGS = {
     "report": ["SOURCE...", "-o", "--set"],
     "check": ["FILE", "--set"],
     "goodput": ["FILE", "--set", "--seeds", "--json", "--figure", "--out"],
+    "fleet": ["FILE", "--set", "--jobs", "--json", "--figure", "--out"],
     "list": ["KIND"],
     "topology": ["NAME", "--nodes", "--draw"],
     "calibrate": [],

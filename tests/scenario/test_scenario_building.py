@@ -234,6 +234,7 @@ def test_public_names():
         "SimdmlError",
         "__version__",
         "compare",
+        "fleet",
         "goodput",
         "load_scenario",
         "run",

@@ -1,4 +1,4 @@
-"""Terms of long training with failures."""
+"""Terms of long training with failures, and of clusters that jobs share."""
 
 from simdml.cli.glossary.term import Term
 
@@ -38,6 +38,26 @@ TERMS = (
         "failure - last checkpoint that can be relied on",
         "s",
         "simdml, studies/goodput/cycles.py",
+    ),
+    Term(
+        "gang scheduling",
+        "A job starts when all of its GPUs are free, and holds all of them until it ends.",
+        source="Feitelson and Rudolph, JPDC 16(4), 1992",
+    ),
+    Term(
+        "backfilling",
+        "A job that fits now passes others that wait, if by what users say of runtimes it delays not the first of them "
+        "(EASY) or none of those before it (conservative).",
+        source="Mu'alem and Feitelson, IEEE TPDS 12(6), 2001",
+        aliases=("EASY", "conservative backfilling"),
+    ),
+    Term(
+        "fragmentation",
+        "GPUs that are free while the first job in the queue needs no more than them and yet fits nowhere, as they are "
+        "on nodes that others use.",
+        "free GPUs while that is so / all GPUs, over time",
+        "%",
+        "simdml, studies/fleet/queue.py",
     ),
     Term(
         "asynchronous checkpoint",

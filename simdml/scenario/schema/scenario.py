@@ -12,6 +12,7 @@ from simdml.scenario.schema.cost import CostSpec, EnergySpec
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
 from simdml.scenario.schema.evaluation import EvaluationSpec
 from simdml.scenario.schema.faults import FaultSpec
+from simdml.scenario.schema.fleet import FleetSpec
 from simdml.scenario.schema.goodput import GoodputSpec
 from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
@@ -76,5 +77,7 @@ class ScenarioSpec(DocumentModel):
     """What the cluster draws; nothing is said of it by default."""
     goodput: GoodputSpec | None = None
     """Weeks of training with failures, for simdml goodput; others leave it alone."""
+    fleet: FleetSpec | None = None
+    """More jobs than one on the cluster, for simdml fleet; others leave it alone."""
     vary: Vary | None = None
     """What simdml sweep varies: a grid of paths with their values, zipped ones, or a list; others leave it alone."""

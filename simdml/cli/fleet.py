@@ -1,0 +1,67 @@
+"""``simdml fleet FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from simdml.cli.writing import PicturePath, json_text, write_text
+from simdml.studies.fleet.fleet import Fleet, QueueStudy, fleet
+
+JSON_FILE, CSV_FILE = "fleet.json", "fleet.csv"
+
+
+@click.command("fleet")
+@click.argument("file")
+@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
+@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw how long jobs wait (png, svg, pdf).")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write fleet.json and fleet.csv to DIR.")
+def command(
+    file: str,
+    *,
+    assignments: tuple[str, ...],
+    jobs: int | None,
+    as_json: bool,
+    figure: Path | None,
+    out: Path | None,
+) -> None:
+    """Say what becomes of several jobs on one cluster: the scenario FILE with its fleet section."""
+    found = fleet(file, assignments, jobs=jobs)
+    if as_json:
+        click.echo(json_text(found.to_dict()), nl=False)
+    else:
+        _show(found)
+    if figure is not None:
+        # matplotlib is loaded for figures alone.
+        from simdml.reporting.saving import save_drawing
+
+        save_drawing(found.plot, figure)
+    if out is not None:
+        write_text(out / JSON_FILE, json_text(found.to_dict()))
+        write_text(out / CSV_FILE, found.to_frame().to_csv(index=False, lineterminator="\n"))
+        click.echo(f"wrote {JSON_FILE} and {CSV_FILE} to {out}", err=True)
+
+
+def _show(found: Fleet) -> None:
+    if found.queue is not None:
+        _show_queue(found.name, found.queue)
+
+
+def _show_queue(name: str, found: QueueStudy) -> None:
+    # rich is loaded for people alone.
+    from simdml.cli.console import show, table
+    from simdml.studies.fleet.table import GOAL_COLUMNS, WAIT_COLUMNS, goal_rows, queue_lines, wait_rows
+
+    show(
+        table(("", ""), queue_lines(found), title=f"{name}: jobs that wait for GPUs"),
+        table(WAIT_COLUMNS, wait_rows(found)),
+        *([] if found.goal is None else [table(GOAL_COLUMNS, goal_rows(found, found.goal), title="nodes tried")]),
+    )
+    if found.goal is not None and not found.goal.certain:
+        text = "with other arrivals it may be other nodes: a larger count and more repeats make it surer"
+        click.echo(f"note: {text}", err=True)
+    if found.waits.grows:
+        click.echo("note: jobs wait longer and longer: with these rules the queue grows for ever", err=True)

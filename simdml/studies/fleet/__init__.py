@@ -1,0 +1,1 @@
+"""Several jobs on one cluster: queues of jobs that wait for GPUs, and jobs that share the network."""
