@@ -72,7 +72,7 @@ def _first_colours(program: Program, cluster: Cluster, incidence: Incidence, con
     _, slowness = np.unique(conditions.slowdowns(devices), return_inverse=True)
     kinds = cluster.device_kinds(devices) * (int(slowness.max(initial=0)) + 1) + slowness
     ranks = np.array(program.class_of_rank, dtype=np.int64) * (int(kinds.max(initial=0)) + 1) + kinds
-    told_apart = np.array([_uses_servers(rank_program) for rank_program in program.classes])
+    told_apart = np.array([uses_servers(rank_program) for rank_program in program.classes])
     if conditions.jitter_cv:
         told_apart[:] = True
     individual = np.flatnonzero(told_apart[np.array(program.class_of_rank, dtype=np.int64)])
@@ -81,7 +81,8 @@ def _first_colours(program: Program, cluster: Cluster, incidence: Incidence, con
     return Colours(ranks.astype(np.uint64), incidence.flow_kinds(), capacities.astype(np.float64).view(np.uint64))
 
 
-def _uses_servers(rank_program: RankProgram) -> bool:
+def uses_servers(rank_program: RankProgram) -> bool:
+    """Whether ranks of this program push or pull, and so are never folded."""
     return any(isinstance(i, Push | Pull) for stream in rank_program.streams for i, _ in stream.counts)
 
 

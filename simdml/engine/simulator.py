@@ -17,6 +17,7 @@ from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution
+from simdml.engine.folding import uses_servers
 from simdml.engine.lanes import Lane
 from simdml.engine.lowering import lower
 from simdml.engine.recurrence import Period, Recurrence
@@ -40,7 +41,8 @@ class Recording:
     """A finished run: when every representative ended each step, and the execution with its tracks.
 
     ``step_ends[rank position][step]`` in seconds; ``steps`` of them are done on every rank. ``asynchronous`` runs have
-    no common step: their workers step on their own, and ``updates`` are the ends of all their steps in order.
+    no common step: their workers step on their own, and ``updates`` are the ends of all their steps in order; GPUs that
+    only sum with a worker are not counted.
     A step depends on the ``memory`` steps before it. ``period`` is after how many steps, which took ``period_s``, the
     whole state of the run recurred, 0 if it did not: everything further is a repetition. ``estimate`` is the steady
     step time of a run that is stochastic or asynchronous.
@@ -123,13 +125,14 @@ class Recording:
 class _StepCounter:
     """Notes ends of steps and says when enough of them are done.
 
-    ``awaited`` is set for the next batch: of asynchronous runs so many step ends of all ranks together, of others the
-    step that every rank has to end.
+    ``awaited`` is set for the next batch: of asynchronous runs so many step ends of all ``workers`` together, of others
+    the step that every rank has to end.
     """
 
     def __init__(self, env: SimEnvironment, *, asynchronous: bool) -> None:
         self.env = env
         self.asynchronous = asynchronous
+        self.workers: frozenset[int] = frozenset()
         self.ends: dict[int, list[float]] = {}
         self.updates: list[float] = []
         self.done = simpy.Event(env)
@@ -153,11 +156,14 @@ class _StepCounter:
         ends = self.ends[stream.rank]
         ends.append(stream.ready)
         if self.asynchronous:
+            if stream.rank not in self.workers:
+                return
             self.updates.append(stream.ready)
-        if self.asynchronous or len(ends) == self.step:
-            self.remaining -= 1
-            if self.remaining == 0:
-                self.done.succeed()
+        elif len(ends) != self.step:
+            return
+        self.remaining -= 1
+        if self.remaining == 0:
+            self.done.succeed()
 
 
 @contextmanager
@@ -231,6 +237,9 @@ class _Run:
             program, cluster, costs, self.env, self.counter.report, conditions, folded=folded, coarsened=coarsened
         )
         self.counter.ends = {rank.rank: [] for rank in self.execution.ranks}
+        self.counter.workers = frozenset(
+            rank.rank for rank in self.execution.ranks if uses_servers(program.classes[rank.program_class])
+        )
         self.recording = Recording(
             self.execution,
             asynchronous,
@@ -262,7 +271,7 @@ class _Run:
 
     def estimate(self, steps: int | None, half_width: float) -> None:
         """Run so many steps, or until the mean step time is known well enough: exactly, if the state recurs."""
-        recording, workers = self.recording, len(self.execution.ranks)
+        recording, workers = self.recording, len(self.counter.workers)
         each = workers if recording.asynchronous else 1
         count = steps * each if steps else max(FEWEST_OBSERVATIONS, UPDATES_PER_WORKER * each)
         if self._run_to(count // 2) and not steps:
@@ -279,7 +288,7 @@ class _Run:
 
     def _run_to(self, count: int) -> bool:
         """Run to so many steps or updates; if the state recurs, only until then, and return True."""
-        updates, workers = self.counter.updates, len(self.execution.ranks)
+        updates, workers = self.counter.updates, len(self.counter.workers)
         while self.watched and self.recurrence.open and len(updates) + workers <= count:
             self.env.run(until=self.counter.expect(len(updates) + workers))
             self.recurrence.look(len(updates) // workers)
@@ -298,7 +307,7 @@ class _Run:
         if self.execution.chief.times:
             ends, workers = self.execution.chief.times, 1
         elif self.recording.asynchronous:
-            ends, workers = self.counter.updates, len(self.execution.ranks)
+            ends, workers = self.counter.updates, len(self.counter.workers)
         else:
             ends, workers = [self.recording.end(step) for step in range(self.recording.steps + 1)], 1
         return [workers * (after - before) for before, after in pairwise(ends)]
@@ -318,15 +327,16 @@ def _starts(execution: Execution, asynchronous: bool) -> list[float]:
     """Return when each representative begins its first step.
 
     All at once, but asynchronous workers are spread over one step's compute: nothing keeps them in phase, and workers
-    that begin together on a fair network separate anyway, only later (the one ahead gets ahead further). Backup workers
-    begin every step together.
+    that begin together on a fair network separate anyway, only later (the one ahead gets ahead further). The GPUs of
+    one worker have one place on the data-parallel axis and begin together. Backup workers begin every step together.
     """
     if not asynchronous or any(isinstance(server.consistency, Backup) for server in execution.program.servers):
         return [0.0] * len(execution.ranks)
+    mesh = execution.program.mesh
     spread = []
-    for position, rank in enumerate(execution.ranks):
+    for rank in execution.ranks:
         busy = sum(segment.seconds for meaning in rank.meanings[0] for segment in meaning.segments)
-        spread.append(quantize(busy * position / len(execution.ranks)))
+        spread.append(quantize(busy * mesh.coordinate(rank.rank, "dp") / mesh.size("dp")))
     return spread
 
 
