@@ -16,13 +16,12 @@ from simdml.engine.consistency import Chief
 from simdml.engine.endpoints import Endpoints, RankEndpoints, counts_itself, meaning_of
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Meaning, RankExecution
-from simdml.engine.flows import flow_table
-from simdml.engine.folding import fold
 from simdml.engine.joining import Joining, Lowered, Writer
 from simdml.engine.lanes import TaskQueue
 from simdml.engine.network import Network
 from simdml.engine.outline import Outline, Outlines, Piece
 from simdml.engine.pacing import paced_streams
+from simdml.engine.remembered import transfers_and_classes
 from simdml.engine.serving import Serving
 from simdml.engine.stream import Agenda, Host, Operation, PacedStream, Stream
 from simdml.engine.undisturbed import Undisturbed
@@ -46,8 +45,7 @@ def lower(
     ``folded`` simulates one representative of each rank class, ``coarsened`` joins kernels that nothing outside their
     stream can interfere with; both leave every time as it is.
     """
-    table = flow_table(program, cluster, costs)
-    partition = fold(program, cluster, table, conditions, wanted=folded)
+    table, partition = transfers_and_classes(program, cluster, costs, conditions, folded=folded)
     capacity = conditions.capacities(cluster.links.capacity_bytes_per_s)
     network = Network(env, [float(capacity[link]) for link in partition.link_representatives])
     chief = Chief(lambda: env.now)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,9 +94,12 @@ class RankProgram:
     streams: tuple[Stream, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Program:
-    """Rank classes on a mesh, the groups their collectives use, and the parameter servers beside them."""
+    """Rank classes on a mesh, the groups their collectives use, and the parameter servers beside them.
+
+    A program is equal to itself alone, so that what was worked out for it can be remembered.
+    """
 
     name: str
     mesh: Mesh
@@ -190,6 +194,16 @@ def check(program: Program) -> None:
     Raises:
         InfeasibleError: with the class and what does not match.
     """
+    if program not in _CHECKED:
+        _check(program)
+        _CHECKED.add(program)
+
+
+_CHECKED: WeakSet[Program] = WeakSet()
+"""Programs that were checked and found in order."""
+
+
+def _check(program: Program) -> None:
     groups = {group.name for group in program.groups}
     for rank_program in program.classes:
         _check_class(rank_program, groups)

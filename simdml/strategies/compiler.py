@@ -42,7 +42,8 @@ def compile_job(job: Job) -> Program:
         compiling.shard_nodes(job),
         job,
     )
-    return replace(_compiled(structure), name=job.name)
+    program = _compiled(structure)
+    return program if program.name == job.name else replace(program, name=job.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,10 @@ class TransferPlan:
 
 
 class CollectiveCost(Protocol):
-    """Costs of collectives."""
+    """Costs of collectives: equal costs, of equal hashes, the same ones for ever."""
+
+    def __hash__(self) -> int:
+        """Return a number that equal costs share."""
 
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
         """Return the plan of ``kind`` over the GPUs ``members`` (global ids, rank order).

@@ -23,6 +23,7 @@ class ConstantCost:
         return NOTHING if len(members) < 2 else TransferPlan("constant", "none", self.latency_s, self.rate_bytes_per_s)
 
 
+@dataclass(frozen=True, slots=True)
 class IdealRing:
     """A ring of equal links in the order of the members: the textbook alpha-beta model.
 
@@ -32,10 +33,9 @@ class IdealRing:
     Without ``link_bytes_per_s`` a hop is as fast as the slowest link of its route.
     """
 
-    def __init__(self, cluster: Cluster, alpha_s: float = 0.0, link_bytes_per_s: float | None = None) -> None:
-        self._cluster = cluster
-        self._alpha_s = alpha_s
-        self._link_bytes_per_s = link_bytes_per_s
+    cluster: Cluster
+    alpha_s: float = 0.0
+    link_bytes_per_s: float | None = None
 
     def plan(self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float) -> TransferPlan:
         """Return the plan of ``kind``; see the class for the formula."""
@@ -44,15 +44,15 @@ class IdealRing:
         steps, share = _steps_and_share(kind, len(members))
         loads: dict[int, float] = {}
         for source, target in _hops(kind, members):
-            for link in self._cluster.route(gpu(source), gpu(target)).links:
+            for link in self.cluster.route(gpu(source), gpu(target)).links:
                 loads[link] = loads.get(link, 0.0) + share
         used = sorted(loads.items())
-        capacity = self._cluster.links.capacity_bytes_per_s
+        capacity = self.cluster.links.capacity_bytes_per_s
         rate = min(float(capacity[link]) / weight for link, weight in used)
-        if self._link_bytes_per_s is not None:
-            rate = min(rate, self._link_bytes_per_s / share)
+        if self.link_bytes_per_s is not None:
+            rate = min(rate, self.link_bytes_per_s / share)
         links, weights = zip(*used, strict=True)
-        return TransferPlan("ring", "ideal", steps * self._alpha_s, rate, links, weights)
+        return TransferPlan("ring", "ideal", steps * self.alpha_s, rate, links, weights)
 
 
 def _steps_and_share(kind: CollectiveKind, ranks: int) -> tuple[int, float]:
