@@ -22,17 +22,21 @@ class FeedCost:
 
     cluster: Cluster | None = None
     worker_bytes_per_s: float = inf
+    over_network: bool = False
 
     def plan(self, stage: Literal["storage", "decode"], node: int) -> TransferPlan:
         """Return how a rank on ``node`` loads the links of ``stage``."""
         feed = None if self.cluster is None else feed_of(self.cluster)
         if self.cluster is None or feed is None:
             return NOTHING
-        links = feed.storage(node) if stage == "storage" else feed.decode(node)
+        links = dict.fromkeys(feed.storage(node) if stage == "storage" else feed.decode(node), 1.0)
+        if stage == "storage" and self.over_network:
+            nics = len(self.cluster.template(node).nics)
+            links |= {self.cluster.nic_links(node, nic)[1]: 1 / nics for nic in range(nics)}
         capacity = self.cluster.links.capacity_bytes_per_s
-        rates = [float(capacity[link]) for link in links]
+        rates = [float(capacity[link]) / weight for link, weight in links.items()]
         rate = min([*rates, self.worker_bytes_per_s if stage == "decode" else inf])
-        return TransferPlan(stage, "", 0.0, rate, links, (1.0,) * len(links))
+        return TransferPlan(stage, "", 0.0, rate, tuple(links), tuple(links.values()))
 
 
 UNLIMITED: Final = FeedCost()

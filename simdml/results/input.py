@@ -9,6 +9,7 @@ from typing import Final
 
 from simdml.engine.execution import Execution
 from simdml.program.instructions import INPUT, HostCopy, Load
+from simdml.results.links import link_bytes
 from simdml.strategies.input_pipeline import InputPlan
 
 COPY: Final = "copy"
@@ -26,8 +27,9 @@ class InputActivity:
     """How a step was fed.
 
     ``waits_s`` of the step are spent waiting for data or copying them among the kernels. ``stage_s`` is what each stage
-    takes at least for the data of a step. ``binding`` is the stage that makes training wait; or ``"in turn"`` where
-    batches are loaded while nothing is trained, ``"too few ahead"`` where stages wait for each other, ``"nothing"``.
+    takes at least for the data of a step, with what else its links carry. ``binding`` is the stage that makes training
+    wait; or ``"in turn"`` where batches are loaded while nothing is trained, ``"too few ahead"`` where stages wait for
+    each other, ``"nothing"``.
     """
 
     waits_s: float
@@ -53,24 +55,18 @@ def _binding(stages: Mapping[str, float], plan: InputPlan, step_time_s: float, w
 
 
 def _stage_seconds(execution: Execution) -> Iterator[tuple[str, float]]:
-    """Yield for each stage the seconds of its busiest rank or link."""
+    """Yield for each stage the seconds of its busiest rank or link, with all that the link carries."""
     partition, table = execution.partition, execution.table
     capacity = execution.cluster.links.capacity_bytes_per_s
-    ranks: dict[str, float] = defaultdict(float)
-    links: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
-    counted: set[tuple[int, str]] = set()
+    carried = link_bytes(execution)
+    seconds: dict[str, float] = defaultdict(float)
     for rank in partition.representatives:
         for stage, moved, times in _moves(execution, rank):
             _, rate = table.price(moved, rank)
-            ranks[stage] = max(ranks[stage], times * moved.payload_bytes / rate)
-            flow = int(partition.flow_class[table.find(moved, rank)])
-            if (flow, stage) not in counted:
-                counted.add((flow, stage))
-                for link, weight in partition.weights[flow].items():
-                    links[stage][link] += times * weight * moved.payload_bytes
-    for stage, seconds in ranks.items():
-        loads = [nbytes / float(capacity[partition.link_representatives[k]]) for k, nbytes in links[stage].items()]
-        yield stage, max([seconds, *loads])
+            links = partition.weights[int(partition.flow_class[table.find(moved, rank)])]
+            full = [carried[link] / float(capacity[partition.link_representatives[link]]) for link in links]
+            seconds[stage] = max(seconds[stage], times * moved.payload_bytes / rate, *full)
+    yield from seconds.items()
 
 
 def _moves(execution: Execution, rank: int) -> Iterator[tuple[str, Load | HostCopy, int]]:

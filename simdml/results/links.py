@@ -22,6 +22,17 @@ class LinkLoad:
 
 def link_loads(execution: Execution, step_time_s: float) -> list[LinkLoad]:
     """Return the load of every link class that is used, busiest first."""
+    links = execution.cluster.links
+    loads = []
+    for index, nbytes in link_bytes(execution).items():
+        link = execution.partition.link_representatives[index]
+        capacity = float(links.capacity_bytes_per_s[link])
+        loads.append(LinkLoad(links.name(link), links.kind(link), nbytes, capacity, nbytes / capacity / step_time_s))
+    return sorted(loads, key=lambda load: (-load.utilisation, load.name))
+
+
+def link_bytes(execution: Execution) -> dict[int, float]:
+    """Return the bytes a step puts on every link class that is used."""
     partition, program = execution.partition, execution.program
     carried: dict[int, float] = defaultdict(float)
     counted: set[tuple[int, object]] = set()
@@ -39,10 +50,4 @@ def link_loads(execution: Execution, step_time_s: float) -> list[LinkLoad]:
                 counted.add((flow, communication))
                 for link, weight in partition.weights[flow].items():
                     carried[link] += times * weight * communication.payload_bytes / getattr(communication, "every", 1)
-    links = execution.cluster.links
-    loads = []
-    for index, nbytes in carried.items():
-        link = partition.link_representatives[index]
-        capacity = float(links.capacity_bytes_per_s[link])
-        loads.append(LinkLoad(links.name(link), links.kind(link), nbytes, capacity, nbytes / capacity / step_time_s))
-    return sorted(loads, key=lambda load: (-load.utilisation, load.name))
+    return carried

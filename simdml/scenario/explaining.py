@@ -16,8 +16,9 @@ from simdml.scenario.building import Built
 from simdml.scenario.choices import Choice
 from simdml.scenario.json_schema import described_schema
 from simdml.strategies.catalog import strategies
+from simdml.strategies.job import Job
 from simdml.strategies.schedules import find_schedule
-from simdml.units import format_count
+from simdml.units import format_bytes, format_count
 
 VARY = "vary"
 
@@ -116,6 +117,12 @@ def _fixed(section: DocumentModel, path: KeyPath) -> Iterator[Choice]:
             yield Choice(dotted(here), shown(written[name]), " ".join((info.description or "").split()))
 
 
+def _samples(job: Job) -> str:
+    if not job.microbatches:
+        return f"{job.training.microbatch:,}"
+    return " or ".join(f"{samples:,}" for samples in sorted(set(job.microbatches)))
+
+
 def describe_job(built: Built) -> list[tuple[str, str]]:
     """Return the job in a few facts, as (what, value)."""
     job, training = built.job, built.job.training
@@ -125,13 +132,17 @@ def describe_job(built: Built) -> list[tuple[str, str]]:
         ("GPUs", f"{job.mesh.num_ranks:,} of {job.cluster.num_gpus:,} ({', '.join(built.inputs['devices'])})"),
         ("mesh", degrees),
         ("global batch", f"{job.global_batch:,} {unit} a step"),
-        ("micro-batches", f"{training.num_microbatches:,} of {training.microbatch:,} {unit} on each replica"),
+        ("micro-batches", f"{training.num_microbatches:,} of {_samples(job)} {unit} on each replica"),
     ]
     if job.mesh.size("pp") > 1:
         pipeline = job.pipeline
         chunks = f", {pipeline.chunks} chunks a stage" if pipeline.chunks > 1 else ""
         name = find_schedule(pipeline.schedule).name
         rows.append(("pipeline", f"{name}, {job.mesh.size('pp')} stages{chunks}"))
+    if job.input is not None:
+        ahead = f"{job.input.prefetch:,} batches ahead" if job.input.prefetch else "loaded while nothing is trained"
+        through = ", ".join((*job.input.stages, "copy"))
+        rows.append(("input", f"{through}; {ahead}, {format_bytes(job.input.stored_bytes)} each"))
     if job.parameter_server is not None:
         servers = job.parameter_server
         rows.append(("servers", f"{len(servers.nodes)}, {servers.consistency}, tensors {servers.placement}"))

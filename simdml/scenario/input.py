@@ -35,6 +35,7 @@ class Input:
     node_bytes_per_s: float
     core_bytes_per_s: float
     workers: int
+    over_network: bool = False
 
     def on(self, cluster: Cluster) -> Cluster:
         """Return ``cluster`` with the storage, and the cores of its nodes as decoders."""
@@ -48,7 +49,7 @@ class Input:
 
     def cost(self, cluster: Cluster) -> FeedCost:
         """Return the cost of loading on a cluster that :meth:`on` returned."""
-        return FeedCost(cluster, self.core_bytes_per_s * max(self.workers, 1))
+        return FeedCost(cluster, self.core_bytes_per_s * max(self.workers, 1), self.over_network)
 
 
 def build_input(
@@ -86,6 +87,7 @@ def build_input(
         node_bytes_per_s=storage.per_node or inf,
         core_bytes_per_s=inf if asked.decode is None else asked.decode * stored,
         workers=asked.loader_workers,
+        over_network=storage.over_network,
     )
 
 

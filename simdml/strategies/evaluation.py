@@ -8,7 +8,7 @@ from simdml.program.program import Program
 from simdml.strategies.batch_shares import compile_shares
 from simdml.strategies.hybrid import compile_hybrid
 from simdml.strategies.input_pipeline import with_input
-from simdml.strategies.job import Job
+from simdml.strategies.job import DataParallelPlan, Job
 
 
 def compile_evaluation(job: Job) -> Program:
@@ -20,7 +20,9 @@ def compile_evaluation(job: Job) -> Program:
     Raises:
         InfeasibleError: if the job's parts do not go together.
     """
-    alone = replace(job, parameter_server=None)
+    alone = job
+    if job.parameter_server is not None:
+        alone = replace(job, parameter_server=None, data_parallel=DataParallelPlan(broadcast_buffers=False))
     return compile_shares(alone, _one) if job.microbatches else _one(alone)
 
 

@@ -176,6 +176,24 @@ def test_sharp_against_a_published_sweep():
         assert abs(math.log(bus / measured)) < 0.08
 
 
+# stas00/ml-engineering, network/README.md: 8 GiB without NVLS (NCCL_NVLS_ENABLE=0), NCCL 2.27.7, bus GB/s by GPUs.
+RINGS = [
+    ("dgx_h200", {4: 363.3, 5: 364.4, 6: 365.1, 7: 365.7, 8: 365.6}, 0.03),
+    ("dgx_b200", {4: 673.8, 5: 677.8, 6: 677.8, 7: 680.5, 8: 682.2}, 0.12),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "measured", "within"), RINGS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_forced_rings_against_published_runs(name, measured, within):
+    cluster = load_cluster(name)
+    cost = NcclCost(cluster, default_fit(cluster), "2.27.7")
+    for ranks, bus in measured.items():
+        time = cost.plan_by(AR, range(ranks), 8 * GIB, Allowed(Algorithm.RING)).time_s(8 * GIB)
+        assert abs(math.log(8 * GIB / time * 2 * (ranks - 1) / ranks / 1e9 / bus)) < within
+
+
 def test_a_node_sends_its_sum_once_to_switches_that_reduce():
     cluster = load_cluster({"name": "dgx_h100", "nodes": 4})
     cost = NcclCost(cluster, PLAIN, collnet=True)

@@ -91,3 +91,17 @@ def test_reports_give_both_throughputs():
 def test_refused(section):
     with pytest.raises(DocumentError, match="every"):
         simdml.run(GPT | {"evaluation": section})
+
+
+def test_workers_of_servers_evaluate_alone():
+    job = {
+        "cluster": {"name": "pcie_8gpu_25gbe", "nodes": 2},
+        "model": "resnet50",
+        "training": {"batch_per_gpu": 8},
+        "strategy": "parameter_server",
+        "evaluation": {"every": 100, "samples": 160},
+    }
+    program = compile_evaluation(build(load_scenario(job)).job)
+    assert not [line for line in program.lines() if any(word in line for word in ("push", "pull", "broadcast"))]
+    result = simdml.run(job)
+    assert 0 < result.evaluation.seconds < 2 * result.step_time_s

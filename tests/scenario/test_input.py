@@ -67,6 +67,20 @@ def test_all_nodes_share_the_storage():
     assert simdml.run(job(nodes=3, input=section)).samples_per_s == pytest.approx(60e6 / SAMPLE_BYTES, rel=1e-3)
 
 
+def test_storage_over_the_network_is_as_fast_as_the_nic():
+    cluster = {"name": "pcie_8gpu_25gbe", "nodes": 2, "node.gpus.count": 2}
+    section = fed(storage={"total": "1 TB/s", "over_network": True}, sample="20 MB")
+    result = simdml.run(job(cluster=cluster, input=section))
+    nic = next(load for load in result.links if load.kind == "nic")
+    # Two nodes of one 25 Gb/s port, of which 94 % are payload; gradients of 64 MiB come in beside.
+    read = 2 * 16 * 20e6
+    assert nic.bytes_per_step > read
+    assert result.step_time_s == pytest.approx(nic.bytes_per_step / (25e9 / 8 * 0.94), rel=0.01)
+    assert result.input.binding == "storage"
+    apart = simdml.run(job(cluster=cluster, input=section | {"storage": {"total": "1 TB/s"}}))
+    assert apart.step_time_s < result.step_time_s
+
+
 def test_what_is_cached_is_not_read():
     slow = fed(storage={"per_node": "1 MB/s"})
     assert simdml.run(job(input=slow | {"cached": True})).step_time_s == pytest.approx(ALONE.step_time_s, rel=1e-3)

@@ -14,6 +14,8 @@ class StorageSpec(DocumentModel):
     """What one node reads at most; without a limit by default."""
     total: Bandwidth | None = None
     """What all nodes together read at most; without a limit by default."""
+    over_network: bool = False
+    """Whether nodes read over their own NICs, beside gradients; over others, or from their own disks, by default."""
 
     @model_validator(mode="after")
     def _limits(self) -> StorageSpec:
