@@ -42,7 +42,9 @@ def figure(cluster: Cluster) -> Figure:
     explicit = not cluster.node_groups[0].template.links
     network = cluster.network is not None and cluster.num_nodes > 1
     made = Figure(figsize=(13, 8.6 if network else 6.2), layout="constrained", facecolor="white")
-    made.suptitle(f"{cluster.name}: {cluster.description}", fontsize=13, fontweight="bold", x=0.01, ha="left")
+    made.suptitle(
+        ": ".join(filter(None, (cluster.name, cluster.description))), fontsize=13, fontweight="bold", x=0.01, ha="left"
+    )
     if explicit:
         draw_graph(cluster, _bare(made.add_subplot()))
     elif network:

@@ -82,6 +82,14 @@ def from_mapping(data: Mapping[str, Any], name: str = "<python>") -> Document:
     return Document(name, _plain(data, (), name, values, keys), values, keys)
 
 
+def in_folder(document: Document, folder: Path) -> Document:
+    """Return ``document`` as if it stood in a file of ``folder``, from which relative names in it start."""
+    file = str(folder / document.name)
+    values = {path: Place(file, 1, 1, path) for path in document.value_places}
+    keys = {path: Place(file, 1, 1, path) for path in document.key_places}
+    return Document(document.name, document.data, values, keys)
+
+
 def _plain(value: Any, path: KeyPath, name: str, values: dict[KeyPath, Place], keys: dict[KeyPath, Place]) -> Any:
     values[path] = place = Place(name, path=path)
     if isinstance(value, Mapping):

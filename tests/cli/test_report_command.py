@@ -62,7 +62,7 @@ def test_a_scenario_and_its_record_make_the_same_report(simdml, made):
 def test_a_sweep_says_which_is_best_and_what_cannot_run(simdml, made):
     page = made("vary.yaml")
     check_complete(page)
-    assert "Best by throughput: gpus 4, batch_per_gpu 32" in page
+    assert "Best by throughput: gpus 4, batch_per_gpu 32, with " in page
     assert "does not fit" in page
     assert 'aria-label="Throughput against GPUs for 3 variants.' in page
     simdml("sweep", "vary.yaml", "--jobs", 1, "--out", "out")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from simdml.documents.document import Document
+from simdml.documents.document import Document, in_folder
 from simdml.documents.validation import validate
 from simdml.errors import DocumentError, Place, SimdmlError, UsageError
 from simdml.reporting.report import Report
+from simdml.resources import find
 from simdml.results.record import RECORD
 from simdml.scenario.building import build
 from simdml.scenario.loading import Scenario, changed, load_scenario_document
 from simdml.scenario.schema.scenario import ScenarioSpec
 from simdml.scenario.simulate import simulate_built
-from simdml.studies.report.findings import Chosen, Findings
+from simdml.studies.report.findings import Findings
 from simdml.studies.report.job import job_report
 from simdml.studies.report.kinds import KINDS
 from simdml.studies.report.records import is_record, read_record
@@ -36,11 +38,12 @@ def make_report(sources: Sequence[str], assignments: Sequence[str] = ()) -> Repo
         raise UsageError(f"{records[0]} is a record: it goes without {wrong}", hint="give scenarios, or one record")
     if records:
         path, record = read_record(records[0])
-        return _whole(_findings(record, str(path)))
+        return _whole(_findings(record, str(path)), (Path(), path.parent))
     if len(sources) > 1:
         from simdml.studies.compare.comparison import compare
 
-        return _whole(_findings(compare(*sources, assignments=assignments).to_dict(), "the comparison"))
+        compared = compare(*sources, assignments=assignments).to_dict()
+        return _whole(_findings(compared, "the comparison"), [find("scenarios", source).parent for source in sources])
     return _of_scenario(sources[0], assignments)
 
 
@@ -49,7 +52,8 @@ def _of_scenario(source: str, assignments: Sequence[str]) -> Report:
     document = changed(document, assignments)
     asked = [kind for kind in KINDS.values() if kind.section and kind.section in document.data]
     if asked:
-        return _whole(_findings(asked[-1].load().study(source, assignments), name))
+        record = asked[-1].load().study(source, assignments)
+        return _whole(_findings(record, name), (find("scenarios", source).parent,))
     built = build(_scenario(name, document))
     return job_report(built, simulate_built(built))
 
@@ -73,23 +77,23 @@ def _findings(record: dict[str, Any], source: str) -> Findings:
     return found
 
 
-def _whole(findings: Findings) -> Report:
-    """Return the report of a study with that of the job it chose below."""
-    if findings.chosen is None:
-        return findings.report
-    return _explained(findings.report, findings.chosen, is_job=findings.is_job)
-
-
-def _explained(report: Report, chosen: Chosen, *, is_job: bool) -> Report:
-    try:
-        built = build(_scenario(chosen.name, chosen.document))
-        result = simulate_built(built)
-    except SimdmlError as error:
-        return _alone(report, f"its job cannot be built here: {error.message}")
-    if result.step_time_s != chosen.step_time_s:
-        return _alone(report, f"this simdml, {result.version}, predicts another step time for the same scenario")
-    explained = job_report(built, result, chosen.label)
-    return explained if is_job else report.joined(explained)
+def _whole(findings: Findings, folders: Iterable[Path]) -> Report:
+    """Return the report of a study with that of the job it chose below; what it names is looked for in ``folders``."""
+    report, chosen, reason = findings.report, findings.chosen, ""
+    if chosen is None:
+        return report
+    for folder in folders:
+        try:
+            built = build(_scenario(chosen.name, in_folder(chosen.document, folder)))
+            result = simulate_built(built)
+        except SimdmlError as error:
+            reason = reason or f"its job cannot be built here: {error.message}"
+            continue
+        if result.step_time_s == chosen.step_time_s:
+            explained = job_report(built, result, chosen.label)
+            return explained if findings.is_job else report.joined(explained)
+        reason = f"this simdml, {result.version}, predicts another step time for the same scenario"
+    return _alone(report, reason)
 
 
 def _alone(report: Report, reason: str) -> Report:

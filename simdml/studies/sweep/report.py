@@ -22,6 +22,8 @@ from simdml.studies.sweep.table import failures, settings_text, shown_rows, swee
 from simdml.units import format_count
 
 BARS_SHOWN: Final = 16
+LONGEST: Final = 90
+"""A setting is written out so far in sentences."""
 _STATUS = ("status", "reason", "numbers", "account_s", "busiest_link")
 
 
@@ -35,8 +37,8 @@ def findings(record: Record) -> Findings:
     sweep, objective = read_sweep(record), OBJECTIVES[record["best_by"]]
     best = objective.best(sweep.rows)
     report = Report(
-        title=sweep.name,
-        subject=f"{len(sweep.rows):,} variants, of which {sweep.num_ok:,} can run",
+        title=sweep.base.data.get("description") or sweep.name,
+        subject=f"{sweep.name}: {len(sweep.rows):,} variants, of which {sweep.num_ok:,} can run",
         answer="None of the variants can run." if best is None else _answer(sweep, objective, best),
         certainty=(
             "Variants that share their kernels and collectives share most of the error of these, so that the order is "
@@ -50,7 +52,7 @@ def findings(record: Record) -> Findings:
     if best is None:
         return Findings(report)
     step_s = best.outcome.numbers["step_time_s"] or 0.0
-    return Findings(report, Chosen(sweep.name, best.point.document(sweep.base), step_s, settings_text(sweep, best)))
+    return Findings(report, Chosen(sweep.name, best.point.document(sweep.base), step_s, _name(sweep, best)))
 
 
 def read_sweep(record: Record) -> Sweep:
@@ -70,16 +72,28 @@ def _row(data: Record) -> Row:
 
 
 def _answer(sweep: Sweep, objective: Objective, best: Row) -> str:
-    text = f"Best by {objective.name.replace('_', ' ')}: {settings_text(sweep, best)}, {objective.show(best.outcome)}."
+    text = f"Best by {objective.name.replace('_', ' ')}: {_name(sweep, best)}, with {_shown(objective, best)}."
     ranked = [row for row in objective.ranked(sweep.rows) if row.outcome.ok]
     if len(ranked) > 1:
         second, last = ranked[1], ranked[-1]
         behind = 1 - objective.value(second.outcome) / objective.value(best.outcome)
-        text += f" Next: {settings_text(sweep, second)}, {_less(behind)}."
+        text += f" Next: {_name(sweep, second)}, {_less(behind)}."
         if last is not second:
             behind = 1 - objective.value(last.outcome) / objective.value(best.outcome)
-            text += f" Last: {settings_text(sweep, last)}, {_less(behind)}."
+            text += f" Last: {_name(sweep, last)}, {_less(behind)}."
     return text
+
+
+def _name(sweep: Sweep, row: Row) -> str:
+    return settings_text(sweep, row, LONGEST)
+
+
+def _shown(objective: Objective, row: Row) -> str:
+    """Return what a row is best in; throughput in tokens, where there are any."""
+    tokens = row.outcome.numbers["tokens_per_s"]
+    if tokens is not None and objective.name == "throughput":
+        return f"{format_count(float(f'{tokens:.4g}'))} tokens/s"
+    return objective.show(row.outcome)
 
 
 def _less(behind: float) -> str:

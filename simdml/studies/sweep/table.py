@@ -99,15 +99,15 @@ def text_cells(sweep: Sweep, row: Row, best: Row | None) -> list[str]:
     return [str(row.point.number), *varied, *_numbers(row.outcome), note]
 
 
-def settings_text(sweep: Sweep, row: Row) -> str:
-    """Return the settings of a row in one text: "nodes 4, bandwidth 25 Gbps"."""
-    named = zip(short_names(sweep.paths), _varied(sweep, row), strict=True)
+def settings_text(sweep: Sweep, row: Row, longest: int = _LONGEST_CELL) -> str:
+    """Return the settings of a row in one text: "nodes 4, bandwidth 25 Gbps", each cut to ``longest``."""
+    named = zip(short_names(sweep.paths), _varied(sweep, row, longest), strict=True)
     return ", ".join(f"{name} {cell}" for name, cell in named if cell)
 
 
-def _varied(sweep: Sweep, row: Row) -> list[str]:
+def _varied(sweep: Sweep, row: Row, longest: int = _LONGEST_CELL) -> list[str]:
     values = row.point.values()
-    return [_cell(values[path]) if path in values else "" for path in sweep.paths]
+    return [_cell(values[path], longest) if path in values else "" for path in sweep.paths]
 
 
 def _joined(sweep: Sweep) -> bool:
@@ -152,9 +152,13 @@ def _shortest(path: str, others: Iterable[str]) -> str:
     return path
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, longest: int = _LONGEST_CELL) -> str:
+    """Return a value cut to a cell; of a mapping with a name, the name is what tells it from others."""
     text = shown_value(value)
-    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 3] + "..."
+    if isinstance(value, Mapping) and isinstance(name := value.get("name"), str):
+        others = {key: inner for key, inner in value.items() if key != "name"}
+        text = f"{name} {shown_value(others)}" if others else name
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def shown_value(value: Any) -> str:
