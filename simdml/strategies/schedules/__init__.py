@@ -15,6 +15,8 @@ from simdml.strategies.schedules.pipedream import PIPEDREAM
 from simdml.strategies.schedules.pipedream_2bw import PIPEDREAM_2BW
 from simdml.strategies.schedules.placement import Placement, both_ways, looped, v_shaped
 from simdml.strategies.schedules.schedule import Schedule
+from simdml.strategies.schedules.v_half import V_HALF
+from simdml.strategies.schedules.v_min import V_MIN
 from simdml.strategies.schedules.zb_h1 import ZB_H1
 from simdml.strategies.schedules.zb_h2 import ZB_H2
 from simdml.strategies.schedules.zb_v import ZB_V
@@ -30,6 +32,8 @@ SCHEDULES: dict[str, Schedule] = {
         ZB_H2,
         INTERLEAVED_ZERO_BUBBLE,
         ZB_V,
+        V_HALF,
+        V_MIN,
         DUAL_PIPE,
         DUAL_PIPE_V,
         PIPEDREAM,
