@@ -24,8 +24,8 @@ def printed(schedule, device, depth, microbatches, chunks):
     return text.strip()
 
 
-def test_every_schedule_with_flush_but_the_one_of_both_directions_has_a_golden_order():
-    assert set(SCHEDULES) - set(GOLDEN) == {"dual_pipe", "pipedream", "pipedream_2bw"}
+def test_schedules_with_flush_have_golden_orders_unless_of_both_directions_or_known_by_bubble_and_memory():
+    assert set(SCHEDULES) - set(GOLDEN) == {"dual_pipe", "pipedream", "pipedream_2bw", "v_half", "v_min"}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
