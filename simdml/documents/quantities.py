@@ -7,6 +7,7 @@ so that an editor completes and checks them; as JSON they are written back exact
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -79,9 +80,8 @@ class Quantity:
 
 
 def repr_percent(fraction: float) -> str:
-    """Return 100 times ``fraction`` in enough decimal digits to be read back exactly."""
-    mantissa, _, exponent = f"{fraction:.17e}".partition("e")
-    return f"{mantissa}e{int(exponent) + 2}"
+    """Return 100 times ``fraction`` in the fewest decimal digits that are read back exactly."""
+    return f"{Decimal(repr(fraction)).scaleb(2).normalize():f}"
 
 
 Bytes = Annotated[float, Quantity(units.BYTES)]

@@ -85,7 +85,13 @@ def _answer(sweep: Sweep, objective: Objective, best: Row) -> str:
 
 
 def _name(sweep: Sweep, row: Row) -> str:
-    return settings_text(sweep, row, LONGEST)
+    return settings_text(sweep, row, LONGEST, [_spoken(path) for path in sweep.paths])
+
+
+def _spoken(path: str) -> str:
+    """Return "nics count" for cluster.node.nics.count, "nodes" for cluster.nodes."""
+    steps = path.removesuffix(".name").split(".")
+    return " ".join(steps[-2:] if len(steps) > 2 else steps[-1:])
 
 
 def _shown(objective: Objective, row: Row) -> str:

@@ -99,9 +99,9 @@ def text_cells(sweep: Sweep, row: Row, best: Row | None) -> list[str]:
     return [str(row.point.number), *varied, *_numbers(row.outcome), note]
 
 
-def settings_text(sweep: Sweep, row: Row, longest: int = _LONGEST_CELL) -> str:
+def settings_text(sweep: Sweep, row: Row, longest: int = _LONGEST_CELL, names: Sequence[str] | None = None) -> str:
     """Return the settings of a row in one text: "nodes 4, bandwidth 25 Gbps", each cut to ``longest``."""
-    named = zip(short_names(sweep.paths), _varied(sweep, row, longest), strict=True)
+    named = zip(names or short_names(sweep.paths), _varied(sweep, row, longest), strict=True)
     return ", ".join(f"{name} {cell}" for name, cell in named if cell)
 
 
