@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from simdml.engine.execution import Execution
-from simdml.engine.snapshot import snapshot
+from simdml.engine.snapshot import Remembering, remembering, snapshot
 from simdml.engine.steady_state import Estimate
 
 
@@ -42,6 +42,7 @@ class Recurrence:
         self.period: Period | None = None
         self._seen: dict[Hashable, Moment] = {}
         self._looks = 0
+        self._operations: Remembering = []
 
     @property
     def open(self) -> bool:
@@ -51,7 +52,8 @@ class Recurrence:
     def look(self, steps: int) -> None:
         """Compare the state, after ``steps`` steps of every rank or as many in the mean, with those before."""
         self._looks += 1
-        state = snapshot(self.execution)
+        self._operations = self._operations or remembering(self.execution)
+        state = snapshot(self.execution, self._operations)
         if state is None:
             return
         now = Moment(steps, self.execution.chief.step, self.execution.env.now)

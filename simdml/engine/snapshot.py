@@ -26,10 +26,33 @@ class _OpaqueError(Exception):
     """Something pending does not say what it stands for."""
 
 
-def snapshot(execution: Execution) -> Hashable | None:
-    """Return the state now; None if something pending does not say what it stands for, as before all have begun."""
+Remembering = list[tuple[Operation, Stream]]
+"""Operations whose state is more than where their stream is, each with a stream that does it."""
+
+
+def remembering(execution: Execution) -> Remembering:
+    """Return the operations of ``execution`` that remember something; of those that meet in one place, the first."""
+    found: dict[int, tuple[Operation, Stream]] = {}
+    for rank in execution.ranks:
+        for stream in rank.streams:
+            for operation in stream.operations:
+                match operation:
+                    case ops.Together():
+                        found.setdefault(id(operation.meeting), (operation, stream))
+                    case ops.Collective():
+                        found.setdefault(id(operation.rendezvous), (operation, stream))
+                    case ops.Wait() | ops.Receive() | ops.Every() | Runner():
+                        found.setdefault(id(operation), (operation, stream))
+    return list(found.values())
+
+
+def snapshot(execution: Execution, operations: Remembering) -> Hashable | None:
+    """Return the state now; None if something pending does not say what it stands for, as before all have begun.
+
+    ``operations`` are all that remember something.
+    """
     try:
-        return tuple(_Reader(execution).parts())
+        return tuple(_Reader(execution).parts(operations))
     except _OpaqueError:
         return None
 
@@ -45,7 +68,7 @@ class _Reader:
         self.queues = list({id(lane.queue): lane.queue for lane in lanes}.values())
         self.shards = {id(state): shard for shard in execution.shards for state in shard.keys.values()}
 
-    def parts(self) -> Iterator[Hashable]:
+    def parts(self, operations: Remembering) -> Iterator[Hashable]:
         for stream in self.streams:
             yield self._stream(stream)
         for bundle in self.execution.network.active():
@@ -54,7 +77,7 @@ class _Reader:
             what = self._event(event)
             if what is not None:
                 yield time - self.now, priority, what
-        yield from self._operations()
+        yield from self._operations(operations)
         for queue in self.queues:
             yield self._queue(queue)
         if self.execution.shards:
@@ -114,14 +137,16 @@ class _Reader:
                 return "sent", self.number[id(owner.stream)]
         raise _OpaqueError
 
-    def _operations(self) -> Iterator[Hashable]:
+    def _operations(self, operations: Remembering) -> Iterator[Hashable]:
         """Yield who waits where, and how far records and messages are ahead of those who wait for them."""
-        seen: set[int] = set()
-        for stream in self.streams:
-            for operation in stream.operations:
-                if id(operation) not in seen:
-                    seen.add(id(operation))
-                    yield self._operation(operation, stream)
+        for number, (operation, stream) in enumerate(operations):
+            match operation:
+                case ops.Wait(waiter=None, records=records) if not records:
+                    pass
+                case ops.Receive(channel=ops.Channel(receiver=None, messages=messages)) if not messages:
+                    pass
+                case _:
+                    yield number, self._operation(operation, stream)
 
     def _operation(self, operation: Operation, stream: Stream) -> Hashable:
         state: Hashable = None
