@@ -58,6 +58,8 @@ def fact_rows(cluster: Cluster) -> list[tuple[str, str]]:
         transport = cluster.transport
         rows.append(("transport", f"{transport.name}, {format_time(transport.latency_s)} one way"))
         rows.append(("GPUDirect", "yes" if transport.gpudirect else "no, staged in host memory"))
+        if transport.sharp:
+            rows.append(("switches", "can sum what passes them (SHARP)"))
     rows.append(("bisection", format_bandwidth(bisection_bytes_per_s(cluster))))
     rows.append(("directed links", f"{cluster.links.num_links:,}"))
     return rows

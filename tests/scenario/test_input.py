@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import simdml
 import simdml.reporting.headline
@@ -36,7 +38,7 @@ def fed(**changes):
     } | changes
 
 
-ALONE = simdml.run(job())
+ALONE, LONE = simdml.run(job()), simdml.run(job(gpus=1))
 
 
 @pytest.mark.parametrize("decode", [20.0, 60.0, 2000.0])
@@ -111,6 +113,34 @@ def test_one_batch_ahead_is_loaded_while_one_is_trained():
     result = simdml.run(job(gpus=1, input=section))
     # The next batch is begun when this one was taken, before it is copied and trained.
     assert result.step_time_s == pytest.approx(load, rel=1e-3)
+
+
+def dataloader(workers, prefetch, batch_s, step_s, batches=400):
+    """Return the mean step of a loop over torch's DataLoader: workers make whole batches in turn, taken in order.
+
+    A worker is handed its next batch whenever one of the batches under way, ``workers x prefetch``, is taken
+    (torch/utils/data/dataloader.py, _try_put_index and _next_data).
+    """
+    ready, taken, free = [], [], [0.0] * workers
+    trained = 0.0
+    for batch in range(batches):
+        handed = taken[batch - workers * prefetch] if batch >= workers * prefetch else 0.0
+        free[batch % workers] = max(free[batch % workers], handed) + batch_s
+        ready.append(free[batch % workers])
+        taken.append(max(ready[batch], trained))
+        trained = taken[batch] + step_s
+    return (taken[-1] - taken[batches // 2]) / (batches - 1 - batches // 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 3), st.floats(0.1, 10))
+def test_steps_are_as_long_as_over_a_dataloader(workers, prefetch, load):
+    compute, batch = LONE.step_time_s, 16
+    batch_s = load * compute
+    section = fed(loader_workers=workers, prefetch=prefetch, decode=f"{batch / batch_s} samples/s")
+    result = simdml.run(job(gpus=1, input=section))
+    # Workers in step with each other make bursts, whose ends are a part of the window.
+    assert result.step_time_s == pytest.approx(dataloader(workers, prefetch, batch_s, compute), rel=0.03)
 
 
 def test_a_copy_among_the_kernels_is_not_hidden():

@@ -24,4 +24,22 @@ TERMS = (
         "simdml, results/evaluation.py",
         ("validation pass", "with evaluation"),
     ),
+    Term(
+        "straggler",
+        "A GPU or node that is slower than its like; in synchronous training all wait for it. faults names it, "
+        "or draws a share of them with the seed, slow by a given factor or by 1 and a lognormal or exponential excess.",
+        "step = mean computing x max over ranks of the factor + what no rank computes in",
+        "s",
+        "simdml, scenario/stragglers.py",
+        ("slow GPU", "fail-slow", "faults"),
+    ),
+    Term(
+        "batch share",
+        "On clusters with GPUs of several kinds, how many samples a GPU of each group of nodes trains, relative to the "
+        "others: the faster need not wait. training.batch_share; all train as many without.",
+        "global batch x share / sum of all GPUs' shares",
+        "samples",
+        "simdml, scenario/shares.py",
+        ("batch_share",),
+    ),
 )
