@@ -58,7 +58,7 @@ class Dimension:
     @property
     def pattern(self) -> str:
         """A regular expression (ECMA 262) of what is accepted, for editors."""
-        units = "|".join(re.escape(symbol).replace(r"\%", "%") for symbol in self.units if symbol)
+        units = "|".join(re.escape(symbol).replace(r"\%", "%").replace(r"\ ", " ") for symbol in self.units if symbol)
         return rf"^\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*({units}){'?' if self.bare else ''}\s*$"
 
 

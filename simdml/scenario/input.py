@@ -17,6 +17,7 @@ from simdml.scenario.schema.input import InputSpec, StorageSpec
 from simdml.strategies.input_pipeline import InputPlan
 from simdml.strategies.job import Training
 from simdml.strategies.parameter_server.plan import ParameterServerPlan
+from simdml.units import format_bytes
 from simdml.workload.catalog import ConvnetSpec, ModelSpec
 
 INPUT = "input"
@@ -64,9 +65,9 @@ def build_input(
     if asked is None:
         return None
     _refuse(scenario, asked, servers)
-    copied = choices.given_or_find(
-        asked.on_device, "input.on_device", lambda: _on_device(scenario, model), "what the model takes"
-    )
+    copied = asked.on_device or _on_device(scenario, model)
+    if asked.on_device is None:
+        choices.note("input.on_device", format_bytes(copied), "what the model takes")
     stored = asked.sample or copied
     storage = StorageSpec.model_construct() if asked.storage is None else asked.storage
     stages: list[Literal["storage", "decode"]] = []

@@ -182,3 +182,21 @@ def test_pattern_for_editors_agrees_with_the_parser(number, symbol):
     else:
         accepted = True
     assert accepted == bool(re.search(units.BYTES.pattern, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "dimension", "value"),
+    [
+        ("150 samples/s", units.SAMPLES, 150),
+        ("1.2 kimages/s per worker", units.SAMPLES, 1200),
+        ("90 sequences/s", units.SAMPLES, 90),
+        ("1000", units.STEPS, 1000),
+        ("1000 steps", units.STEPS, 1000),
+        ("5 k steps", units.STEPS, 5000),
+    ],
+)
+def test_rates_of_samples_and_numbers_of_steps(text, dimension, value):
+    assert units.read(text, dimension) == value
+    assert re.fullmatch(dimension.pattern, text)
+    # ECMA 262 knows no escaped space.
+    assert "\\ " not in dimension.pattern
