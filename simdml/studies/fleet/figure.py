@@ -40,6 +40,14 @@ def fleet_figure(found: Fleet) -> Figure:
         return figure
 
 
+def goal_figure(goal: Goal) -> Figure:
+    """Return a figure of the wait by the number of nodes."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        _goal(figure.subplots(), goal)
+        return figure
+
+
 def _waits(axes: Axes, found: QueueStudy) -> None:
     shares = np.linspace(0.0, 0.99, _POINTS)
     for index, kind in enumerate(found.waits.kinds):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from simdml import __version__
+from simdml.results.record import record
 from simdml.scenario.clusters import build_cluster
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.schema.fleet import QueueSpec
@@ -111,11 +111,11 @@ class Fleet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "simdml_version": __version__,
+        data = {
             "name": self.name,
             "queue": None if self.queue is None else self.queue.to_dict(),
         }
+        return record("fleet", data)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a job of the queue: run, kind, GPUs, when it came, how long it ran and waited."""

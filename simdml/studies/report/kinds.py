@@ -33,6 +33,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "compare": Kind("comparison", "simdml.studies.compare.report"),
         "sweep": Kind("sweep", "simdml.studies.sweep.report", section="vary"),
         "goodput": Kind("goodput study", "simdml.studies.goodput.report", section="goodput"),
+        "fleet": Kind("fleet study", "simdml.studies.fleet.report", section="fleet"),
     }
 )
 """By the name that a record gives itself; of several sections a scenario has, the last one here is reported."""
