@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from simdml.cli.writing import PicturePath, json_text, write_text
-from simdml.studies.fleet.fleet import Fleet, QueueStudy, fleet
+from simdml.studies.fleet.fleet import Fleet, QueueStudy, SharingStudy, fleet
 
 JSON_FILE, CSV_FILE = "fleet.json", "fleet.csv"
 
@@ -17,7 +17,7 @@ JSON_FILE, CSV_FILE = "fleet.json", "fleet.csv"
 @click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw how long jobs wait (png, svg, pdf).")
+@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw waits and slowdowns (png, svg, pdf).")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write fleet.json and fleet.csv to DIR.")
 def command(
     file: str,
@@ -48,6 +48,17 @@ def command(
 def _show(found: Fleet) -> None:
     if found.queue is not None:
         _show_queue(found.name, found.queue)
+    if found.sharing is not None:
+        _show_sharing(found.name, found.sharing)
+
+
+def _show_sharing(name: str, found: SharingStudy) -> None:
+    # rich is loaded for people alone.
+    from simdml.cli.console import show, table
+    from simdml.studies.fleet.table import SHARING_COLUMNS, sharing_rows
+
+    title = f"{name}: jobs beside each other on {found.num_nodes:,} nodes of {found.cluster}, {found.layout}"
+    show(table(SHARING_COLUMNS, sharing_rows(found), title=title))
 
 
 def _show_queue(name: str, found: QueueStudy) -> None:

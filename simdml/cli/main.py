@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sensitivity": ("sensitivity", "Say what would make a job faster, and what binds it."),
     "goodput": ("goodput", "Say how long weeks of training take with failures, checkpoints and spares."),
     "report": ("report", "Write a page on a scenario, a result or a study, for people who decide."),
-    "fleet": ("fleet", "Say how long jobs wait for GPUs on a shared cluster, and how large it should be."),
+    "fleet": ("fleet", "Say how long jobs wait for a shared cluster, and how much those on it slow each other."),
     "list": ("listing", "List models, GPUs, clusters, profiles, schedules, strategies, scenarios."),
     "topology": ("topology", "Print a cluster as a table, or draw it."),
     "calibrate": ("calibrate", "Fit, show and compare profiles and communication fits."),

@@ -50,7 +50,31 @@ def test_programs_get_json_and_files(simdml, scenario, tmp_path):
     assert len(rows) == 2 * 270
 
 
+def test_jobs_beside_each_other(simdml, tmp_path):
+    outcome = simdml("fleet", "fleet/shared_network", "--set", "fleet.phases=1", "--figure", tmp_path / "beside.svg")
+    assert outcome.code == 0
+    assert "shared_network 2" in outcome.output
+    assert "slowdown" in outcome.output
+
+
+def test_the_bundled_queue(simdml):
+    arguments = ("--set", "fleet.queue.count=60", "--set", "fleet.queue.repeats=2")
+    outcome = simdml("fleet", "fleet/research_cluster", *arguments, "--jobs", 1)
+    assert outcome.code == 0
+    assert "finetuning" in outcome.output
+
+
+BESIDE = "  beside: [%s]"
 CASES = {
+    "too many nodes": ({"fleet": BESIDE % "{}"}, 5, ["want 4 nodes and the cluster has 2"]),
+    "more GPUs than there are": ({"fleet": BESIDE % "{gpus: 17}"}, 5, ["wants 17 GPUs"]),
+    "no such neighbour": ({"fleet": BESIDE % "{scenario: quikstart}"}, 4, ['did you mean "quickstart"']),
+    "servers beside": (
+        {"fleet": BESIDE % "{scenario: vgg16_parameter_server_25gbe, gpus: 8}", "cluster": CLUSTER.replace("2", "4")},
+        5,
+        ["server"],
+    ),
+    "unknown layout": ({"fleet": BESIDE % "{}" + "\n  layout: pack"}, 3, ['did you mean "packed"']),
     "empty": ({"fleet": "  {}"}, 2, ["has no fleet section"]),
     "neither jobs nor a trace": ({"fleet": QUEUE % ""}, 3, ["either jobs or a trace"]),
     "unknown policy": ({"fleet": QUEUE % (JOBS % "" + "    policy: fife\n")}, 3, ['did you mean "fifo"']),

@@ -11,7 +11,7 @@ from simdml.cli.writing import json_text
 from simdml.errors import DocumentError, InfeasibleError
 from simdml.reporting.saving import drawing_bytes
 from simdml.studies.fleet.fleet import fleet
-from simdml.studies.fleet.table import goal_rows, queue_lines, wait_rows
+from simdml.studies.fleet.table import goal_rows, queue_lines, sharing_rows, wait_rows
 from simdml.studies.fleet.trace import read_trace
 
 JOB = {
@@ -88,6 +88,51 @@ def test_results_are_plain_and_their_text_is_text():
     assert b"small" in drawing
     assert b"asked for" in drawing
     assert b"asked for" not in drawing_bytes(fleet(job(SMALL), jobs=1).plot, "svg")
+
+
+NETWORK = {"nodes_per_leaf": 2, "oversubscription": 8}
+BESIDE = {
+    "cluster": {"name": "dgx_h100", "nodes": 8, "network": NETWORK},
+    "gpus": 32,
+    "model": "gpt2_xl",
+    "training": {"batch_per_gpu": 4, "precision": "bf16"},
+    "fleet": {"beside": [{}], "layout": "spread", "phases": 2},
+}
+
+
+def test_jobs_beside_each_other_slow_each_other_where_they_share_leaves():
+    spread = fleet(BESIDE).sharing
+    packed = fleet(BESIDE, ["fleet.layout=packed"]).sharing
+    assert [each.nodes for each in spread.steps] == [(0, 2, 4, 6), (1, 3, 5, 7)]
+    assert [each.nodes for each in packed.steps] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert all(each.slowdown > 1.005 for each in spread.steps)
+    assert all(each.slowdown == pytest.approx(1.0, abs=1e-9) for each in packed.steps)
+    alone = simdml.run({key: value for key, value in BESIDE.items() if key != "fleet"})
+    assert packed.steps[0].alone_s == alone.step_time_s
+    names = [each.name for each in spread.steps]
+    assert names == ["scenario", "scenario 2"]
+
+
+def test_a_slow_gpu_slows_its_job_alone():
+    faulty = {**BESIDE, "faults": [{"slow": "node 7 gpu 0", "by": 2.0}]}
+    slow, usual = (fleet(each, ["fleet.layout=packed"]).sharing.steps for each in (faulty, BESIDE))
+    assert slow[0].alone_s == slow[0].together_s == usual[0].alone_s
+    assert slow[1].alone_s > 1.5 * usual[1].alone_s
+
+
+def test_sharing_and_a_queue_are_told_together():
+    both = {**BESIDE, "fleet": {**BESIDE["fleet"], "queue": {"jobs": [SMALL], "count": 200, "repeats": 2}}}
+    found = fleet(both, jobs=1)
+    data = json.loads(json_text(found.to_dict()))
+    assert data["queue"]["gpus"] == 64
+    assert [each["name"] for each in data["sharing"]["jobs"]] == ["scenario", "scenario 2"]
+    assert data["sharing"]["jobs"][0]["slowdown"] > 1
+    assert all(isinstance(cell, str) for row in sharing_rows(found.sharing) for cell in row)
+    assert b"Beside each other" in drawing_bytes(found.plot, "svg")
+    alone = fleet(BESIDE)
+    assert alone.queue is None
+    assert list(alone.to_frame()["name"]) == ["scenario", "scenario 2"]
+    assert b"Beside each other" in drawing_bytes(alone.plot, "svg")
 
 
 TRACE = """\

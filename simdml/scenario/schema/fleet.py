@@ -69,8 +69,27 @@ class QueueSpec(DocumentModel):
         return self
 
 
+class BesideSpec(DocumentModel):
+    """A job that runs at the same time as the scenario's own, on nodes of its own."""
+
+    scenario: str | None = None
+    """The scenario of the job, a bundled name or a file, whose cluster does not matter; the own job by default."""
+    name: str | None = None
+    """What it is called; by default as its scenario."""
+    gpus: Count | None = None
+    """Its GPUs; as many as the own job has by default. It gets whole nodes."""
+    copies: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many of them run."""
+
+
 class FleetSpec(DocumentModel):
     """More jobs than one on the cluster."""
 
     queue: QueueSpec | None = None
     """Jobs that come and wait for GPUs."""
+    beside: tuple[BesideSpec, ...] = ()
+    """Jobs that run at the same time as the scenario's own and share its network."""
+    layout: Literal["packed", "spread"] = "packed"
+    """Which nodes jobs get: consecutive ones, or one at a time in turn, as on a cluster that has been in use."""
+    phases: Annotated[int, Field(ge=1, le=64)] = 4
+    """How many offsets between the steps of jobs are tried; step times are averages over them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -10,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from simdml.errors import InfeasibleError
 from simdml.reporting.saving import STYLE
-from simdml.studies.fleet.fleet import Fleet, Goal, QueueStudy
+from simdml.studies.fleet.fleet import Fleet, Goal, QueueStudy, SharingStudy
 
 _SIZE: Final = (10.0, 4.2)
 _LINES: Final = ("-", "--", ":", "-.")
@@ -22,21 +23,19 @@ _POINTS: Final = 400
 
 
 def fleet_figure(found: Fleet) -> Figure:
-    """Return a figure of the queue: the share of jobs by how long they wait, and the wait by the number of nodes.
-
-    Raises:
-        InfeasibleError: the fleet has no queue.
-    """
-    if found.queue is None:
-        raise InfeasibleError("there is no queue to draw", hint="add queue: to the fleet section")
+    """Return a figure: how long jobs wait, the wait by the number of nodes, steps beside other jobs."""
+    panels: list[Callable[[Axes], None]] = []
+    if found.queue is not None:
+        panels.append(partial(_waits, found=found.queue))
+        if found.queue.goal is not None:
+            panels.append(partial(_goal, goal=found.queue.goal))
+    if found.sharing is not None:
+        panels.append(partial(_steps, found=found.sharing))
     with rc_context(STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
-        goal = found.queue.goal
-        axes = figure.subplots(1, 2, squeeze=False)[0] if goal is not None else [figure.subplots()]
-        _waits(axes[0], found.queue)
-        if goal is not None:
-            _goal(axes[1], goal)
-        figure.suptitle(f"{found.name}: jobs that wait for GPUs", x=0.01, ha="left", fontsize=11)
+        for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            draw(axes)
+        figure.suptitle(f"{found.name}: several jobs on one cluster", x=0.01, ha="left", fontsize=11)
         return figure
 
 
@@ -46,6 +45,19 @@ def goal_figure(goal: Goal) -> Figure:
         figure = Figure(figsize=_SIZE, layout="constrained")
         _goal(figure.subplots(), goal)
         return figure
+
+
+def _steps(axes: Axes, found: SharingStudy) -> None:
+    rows = range(len(found.steps))
+    slowdowns = [each.slowdown for each in found.steps]
+    below = [each.slowdown - each.fastest_s / each.alone_s for each in found.steps]
+    above = [each.slowest_s / each.alone_s - each.slowdown for each in found.steps]
+    axes.barh(rows, slowdowns, xerr=(below, above), color="#56b4e9", edgecolor="#0a5c9c", capsize=4)
+    axes.axvline(1.0, color="#333333", linewidth=0.8)
+    axes.set_yticks(rows, [f"{each.name}, {each.num_gpus:,} GPUs" for each in found.steps])
+    axes.set_ylim(len(found.steps) - 0.4, -0.6)
+    axes.set_xlabel("step time over that alone; best and worst phase")
+    axes.set_title(f"Beside each other, {found.layout}")
 
 
 def _waits(axes: Axes, found: QueueStudy) -> None:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simdml.results.record import record
 from simdml.scenario.clusters import build_cluster
+from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario, load_scenario
-from simdml.scenario.schema.fleet import QueueSpec
+from simdml.scenario.schema.fleet import FleetSpec, QueueSpec
+from simdml.studies.fleet.neighbours import build_jobs
 from simdml.studies.fleet.planning import build_demand, build_queue, fleet_section
+from simdml.studies.fleet.sharing import Layout, SharedStep, share
 from simdml.studies.fleet.waiting import (
     Demand,
     Known,
@@ -102,25 +105,51 @@ class QueueStudy:
         return self.waits.wait_s(share, kind)
 
 
+@dataclass(frozen=True, slots=True)
+class SharingStudy:
+    """How much longer steps of jobs take that share the network of a cluster."""
+
+    cluster: str
+    num_nodes: int
+    layout: Layout
+    phases: int
+    steps: tuple[SharedStep, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a mapping a job."""
+        return [asdict(each) | {"nodes": list(each.nodes), "slowdown": each.slowdown} for each in self.steps]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain data."""
+        return {"layout": self.layout, "phases": self.phases, "jobs": self.rows()}
+
+
 @dataclass(frozen=True)
 class Fleet:
     """What becomes of several jobs on one cluster."""
 
     name: str
     queue: QueueStudy | None = None
+    sharing: SharingStudy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         data = {
             "name": self.name,
             "queue": None if self.queue is None else self.queue.to_dict(),
+            "sharing": None if self.sharing is None else self.sharing.to_dict(),
         }
         return record("fleet", data)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a job of the queue: run, kind, GPUs, when it came, how long it ran and waited."""
+        """Return one row a job of the queue: run, kind, GPUs, when it came, how long it ran and waited.
+
+        Without a queue, one row a job that runs beside others: its step times.
+        """
         import pandas as pd
 
+        if self.queue is None and self.sharing is not None:
+            return pd.DataFrame(self.sharing.rows())
         runs = () if self.queue is None else self.queue.waits.runs
         rows = [
             (number, job.kind, job.gpus, job.submit_s, job.runtime_s, wait_s)
@@ -130,7 +159,7 @@ class Fleet:
         return pd.DataFrame(rows, columns=["run", "kind", "gpus", "submit_s", "runtime_s", "wait_s"])
 
     def plot(self) -> Figure:
-        """Return a figure: how long jobs of each kind wait, and what more nodes change."""
+        """Return a figure: how long jobs of each kind wait, what more nodes change, how jobs slow each other."""
         from simdml.studies.fleet.figure import fleet_figure
 
         return fleet_figure(self)
@@ -148,7 +177,15 @@ def fleet(
     """
     scenario = load_scenario(source, assignments)
     spec = fleet_section(scenario)
-    return Fleet(scenario.name, None if spec.queue is None else _queue(spec.queue, scenario, jobs))
+    queue = None if spec.queue is None else _queue(spec.queue, scenario, jobs)
+    return Fleet(scenario.name, queue, _sharing(spec, scenario) if spec.beside else None)
+
+
+def _sharing(spec: FleetSpec, scenario: Scenario) -> SharingStudy:
+    cluster = build_cluster(scenario)
+    conditions = build_conditions(scenario, cluster)
+    steps = share(build_jobs(spec, scenario, cluster), cluster, conditions, phases=spec.phases)
+    return SharingStudy(cluster.name, cluster.num_nodes, spec.layout, spec.phases, steps)
 
 
 def _queue(spec: QueueSpec, scenario: Scenario, jobs: int | None) -> QueueStudy:

@@ -26,7 +26,7 @@ _EXAMPLE = "fleet: {queue: {jobs: [{name: small, gpus: 8, every: 20 min, runs: 2
 def fleet_section(scenario: Scenario) -> FleetSpec:
     """Return the section; raises UsageError where the scenario has none, or an empty one."""
     spec = scenario.spec.fleet
-    if spec is None or spec == FleetSpec():
+    if spec is None or (spec.queue is None and not spec.beside):
         raise UsageError(f"{scenario.name} has no fleet section", hint=f"add for example {_EXAMPLE}")
     return spec
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from simdml.studies.fleet.fleet import Goal, QueueStudy
+from simdml.studies.fleet.fleet import Goal, QueueStudy, SharingStudy
 from simdml.studies.fleet.waiting import Known
 from simdml.units import format_time
 
 WAIT_COLUMNS: Final = ("jobs", "GPUs", "busy GPUs", "half wait at most", "90 %", "99 %", "mean wait")
+SHARING_COLUMNS: Final = ("job", "GPUs", "nodes", "step alone", "with the others", "best and worst phase", "slowdown")
+NODES_SHOWN: Final = 8
 GOAL_COLUMNS: Final = ("nodes", "GPUs", "wait", "busy", "")
 
 
@@ -57,6 +59,29 @@ def goal_rows(found: QueueStudy, goal: Goal) -> list[tuple[str, ...]]:
         )
         for each in goal.tried
     ]
+
+
+def sharing_rows(found: SharingStudy) -> list[tuple[str, ...]]:
+    """Return a row for every job that runs beside others."""
+    return [
+        (
+            each.name,
+            f"{each.num_gpus:,}",
+            _nodes(each.nodes),
+            format_time(each.alone_s),
+            format_time(each.together_s),
+            f"{format_time(each.fastest_s)} to {format_time(each.slowest_s)}",
+            f"{each.slowdown:.3f}",
+        )
+        for each in found.steps
+    ]
+
+
+def _nodes(nodes: tuple[int, ...]) -> str:
+    if len(nodes) > 1 and nodes == tuple(range(nodes[0], nodes[-1] + 1)):
+        return f"{nodes[0]} to {nodes[-1]}"
+    some = ", ".join(map(str, nodes[:NODES_SHOWN]))
+    return some + (f" and {len(nodes) - NODES_SHOWN} more" if len(nodes) > NODES_SHOWN else "")
 
 
 def _asked(goal: Goal) -> str:
