@@ -33,7 +33,7 @@ def job_report(built: Built, result: Result, label: str = "") -> Report:
     which = f"{label}: a step" if label else "A step"
     interval = f"{which} takes {format_time(low)} to {format_time(high)} with 90 % confidence. "
     return Report(
-        title=report.title,
+        title=built.scenario.spec.description or report.title,
         subject=_subject(built),
         answer=f"{report.answer} {cost.answer}".strip(),
         certainty=(interval + _COVERS, *cost.certainty, *report.certainty),
@@ -52,12 +52,12 @@ def job_report(built: Built, result: Result, label: str = "") -> Report:
 
 
 def _subject(built: Built) -> str:
-    """Return what the job is: its own description, or model, cluster and how the work is divided."""
-    job, spec = built.job, built.scenario.spec
+    """Return what the job is: model, cluster and how the work is divided."""
+    job = built.job
     degrees = " x ".join(f"{axis} {size}" for axis, size in job.mesh.axes if size > 1)
     facts = f"{job.build(job.training.microbatch).name} on {job.mesh.num_ranks:,} GPUs of {job.cluster.name}"
     facts += f" ({degrees})" if degrees else ""
-    return f"{spec.description.rstrip('.')}: {facts}" if spec.description else facts
+    return f"{built.scenario.name}: {facts}" if built.scenario.spec.description else facts
 
 
 _COVERS: Final = (
