@@ -12,7 +12,9 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from simdml.cluster.cluster import Cluster
+from simdml.costs.collectives.by_name import Forcing
 from simdml.costs.collectives.plan import CollectiveCost
+from simdml.costs.feed import FeedCost
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel
 from simdml.engine.conditions import Conditions
@@ -37,6 +39,8 @@ class _Transfers:
     collectives: CollectiveCost
     messages: MessageCost
     transports: tuple[tuple[str, CollectiveCost], ...]
+    forced: Forcing
+    feed: FeedCost
     costs: CostModel = field(compare=False)
 
 
@@ -56,7 +60,16 @@ def transfers_and_classes(
     program: Program, cluster: Cluster, costs: CostModel, conditions: Conditions, *, folded: bool
 ) -> tuple[FlowTable, Partition]:
     """Return the flow table and the partition of a job; the same objects for a job that was seen before."""
-    transfers = _Transfers(program, cluster, costs.collectives, costs.messages, _items(costs.transports), costs)
+    transfers = _Transfers(
+        program,
+        cluster,
+        costs.collectives,
+        costs.messages,
+        _items(costs.transports),
+        costs.forced,
+        costs.feed,
+        costs,
+    )
     if program.mesh.num_ranks > RANKS_REMEMBERED:
         table = flow_table(program, cluster, costs)
         return table, fold(program, cluster, table, conditions, wanted=folded)
