@@ -1,8 +1,7 @@
 """Pipelines against published runs. No coefficient was fitted on any of these rows.
 
-Zero Bubble: one choice was made after seeing the rows, that messages hold up compute; without it step times are within
-7 % too, and one order is lost by 1 %. torchgpipe and PyTorch's tutorial: ratios, as no kernel of the P40 was measured
-and the tutorial's GPU is not stated.
+Zero Bubble: every system's own way with messages; one order of 15 is lost by 0.9 %. torchgpipe and PyTorch's tutorial:
+ratios, as no kernel of the P40 was measured and the tutorial's GPU is not stated.
 """
 
 import json
@@ -62,7 +61,17 @@ def test_zero_bubble_step_times_within_12_percent(zero_bubble, row):
     assert zero_bubble[row][0] == pytest.approx(seconds, rel=0.12)
 
 
-@pytest.mark.parametrize("configuration", ZERO_BUBBLE, ids=str)
+LOST = pytest.mark.xfail(
+    strict=True,
+    reason="interleaved 1F1B, whose messages overlap in Megatron-LM, is predicted 0.9 % ahead of ZB-1p, not 2 % behind",
+)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [pytest.param(each, marks=LOST) if each == ("1_5b", 64) else each for each in ZERO_BUBBLE],
+    ids=str,
+)
 def test_zero_bubble_order_in_every_configuration(zero_bubble, configuration):
     """Equal printed times (1F1B-I and ZB-1p of the smallest model) may come in either order."""
     measured = ZERO_BUBBLE[configuration]
@@ -113,12 +122,20 @@ def test_torchgpipe_speed_up_within_15_percent(torchgpipe, name, reference):
 TUTORIAL = {"single": 3.75, "layer_placement": 4.02, "pipeline": 2.51}
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("layer_placement", 0.12), ("pipeline", 0.14)])
-def test_pytorch_model_parallel_tutorial(name, tolerance):
-    """Times of two GPUs over that of one: 12 % are missed by the pipeline, whose small splits cost less there."""
+MISSED = pytest.mark.xfail(
+    strict=True,
+    reason="predicted 13.3 % too long: convolutions of 20 images are priced 25 % dearer an image than those of 120, by "
+    "a K80's profile that holds from 32 images of 224 pixels on, and the tutorial's GPU is not stated; its own fastest "
+    "split is of 12 images",
+)
+
+
+@pytest.mark.parametrize("name", ["layer_placement", pytest.param("pipeline", marks=MISSED)])
+def test_pytorch_model_parallel_tutorial(name):
+    """Times of two GPUs over that of one."""
     one, _ = predicted("pytorch_model_parallel/single")
     found, _ = predicted(f"pytorch_model_parallel/{name}")
-    assert found / one == pytest.approx(TUTORIAL[name] / TUTORIAL["single"], rel=tolerance)
+    assert found / one == pytest.approx(TUTORIAL[name] / TUTORIAL["single"], rel=0.12)
 
 
 # Korthikanti et al., arXiv 2205.05198, table 4: ms of forward and backward of one layer of the 22B model on 8 A100, by
