@@ -17,6 +17,7 @@ from simdml.scenario.schema.goodput import GoodputSpec
 from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
+from simdml.scenario.schema.plan import PlanSpec
 from simdml.scenario.schema.strategy import StrategyName, StrategySpec
 from simdml.scenario.schema.target import TargetSpec
 from simdml.scenario.schema.training import TrainingSpec
@@ -79,5 +80,7 @@ class ScenarioSpec(DocumentModel):
     """Weeks of training with failures, for simdml goodput; others leave it alone."""
     fleet: FleetSpec | None = None
     """More jobs than one on the cluster, for simdml fleet; others leave it alone."""
+    plan: PlanSpec | None = None
+    """What simdml plan may choose, what has to be met, and what is best; others leave it alone."""
     vary: Vary | None = None
     """What simdml sweep varies: a grid of paths with their values, zipped ones, or a list; others leave it alone."""

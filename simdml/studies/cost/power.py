@@ -61,6 +61,11 @@ class PowerModel:
             return self.computing
         return self.communicating if account.startswith(EXPOSED) else self.waiting
 
+    @property
+    def least_share(self) -> float:
+        """The share that a GPU draws at least, whatever it does."""
+        return min(self.computing, self.communicating, self.waiting)
+
     def host_of(self, device: Device) -> float:
         """Return the watts of a host for each GPU of a type.
 

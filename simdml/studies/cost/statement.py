@@ -183,6 +183,17 @@ def _power_w(scenario: Scenario, spec: EnergySpec, result: Result) -> float:
     return (joules / result.step_time_s + hosts_w) * (spec.pue or 1.0)
 
 
+def least_power_w(scenario: Scenario, cluster: Cluster, gpus: int) -> float:
+    """Return the mean power that a job cannot stay below: every GPU at its smallest share, and the hosts."""
+    spec = scenario.spec.energy or EnergySpec()
+    model = power_model(spec)
+    with located(scenario.document, "energy"):
+        for device in cluster.devices(gpus):
+            refuse_unknown_power(device)
+        idle_w = model.least_share * sum(cluster.device(gpu).tdp_watts for gpu in range(gpus))
+        return (idle_w + _hosts_w(model, spec, cluster, gpus)) * (spec.pue or 1.0)
+
+
 def _hosts_w(model: PowerModel, spec: EnergySpec, cluster: Cluster, gpus: int) -> float:
     """Return what nodes draw beside the job's GPUs; GPUs of theirs that the job leaves idle are not counted."""
     nodes = worker_nodes(cluster, gpus)

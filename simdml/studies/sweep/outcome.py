@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from types import MappingProxyType
@@ -95,8 +95,13 @@ def outcome_from(plain: Mapping[str, Any]) -> Outcome:
 
 def evaluate(base: Document, name: str, point: Point) -> Outcome:
     """Return what becomes of ``point`` of the sweep of ``base``; never raises what a scenario can cause."""
+    return attempted(lambda: summarise(simulate(scenario_of(base, name, point))))
+
+
+def attempted(make: Callable[[], Outcome]) -> Outcome:
+    """Return what ``make`` gives, or why it gives nothing; never raises what a scenario can cause."""
     try:
-        return summarise(simulate(scenario_of(base, name, point)))
+        return make()
     except SimdmlError as error:
         status = next(status for kind, status in _STATUSES if isinstance(error, kind))
         return Outcome(status, _one_line(error.message))

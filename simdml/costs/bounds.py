@@ -1,0 +1,119 @@
+"""Seconds that a program cannot do without: a lower bound on its step that is cheap.
+
+A stream does one thing at a time, so a step takes at least as long as the instructions of any stream, each by itself
+on an idle network. Waiting, contention, latency of launches and bubbles only add to that: start times in a program of
+ordered streams are a max-plus linear function of durations (Baccelli et al., "Synchronization and Linearity", 1992,
+section 2.5), and so never earlier where a duration is longer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simdml.cluster.cluster import Cluster
+from simdml.costs.model import CostModel
+from simdml.program.instructions import Beside, Collective, CollectiveKind, Compute, Instruction, Routine
+from simdml.program.mesh import Group, Mesh
+from simdml.program.program import Program, Stream
+
+
+@dataclass(slots=True)
+class LeastSeconds:
+    """The least that instructions take on ranks of ``mesh``, the GPUs of ``cluster`` in order.
+
+    Kernels are those of the fastest device; a collective is that of the communicator that is placed best, of those of
+    the first node of every kind: nodes of a kind are alike, and the first rank's group lies nearest together.
+    """
+
+    costs: CostModel
+    cluster: Cluster
+    mesh: Mesh
+    groups: Iterable[Group]
+    _members: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+    _collectives: dict[Collective, float] = field(default_factory=dict)
+    _routines: dict[int, tuple[Routine, float]] = field(default_factory=dict)
+    _kernels: dict[int, tuple[Compute, float]] = field(default_factory=dict)
+
+    def of(self, instruction: Instruction) -> float:
+        """Return the least seconds of an instruction on its stream; 0 for what only waits or marks."""
+        match instruction:
+            case Compute():
+                return self._compute(instruction)
+            case Collective():
+                return self._collective(instruction)
+            case Beside():
+                kernels = sum(self._compute(each) for each in instruction.kernels)
+                return max(kernels, self._collective(instruction.collective))
+            case Routine():
+                return self._routine(instruction)
+            case _:
+                return 0.0
+
+    def stream(self, stream: Stream) -> float:
+        """Return the least seconds of all that ``stream`` does in a step."""
+        total = sum(times * self.of(instruction) for instruction, times in _counted(stream.instructions))
+        return total / max(stream.lanes, 1)
+
+    def send(self, distance: int, payload_bytes: float) -> float:
+        """Return the least seconds of a message to the rank so many further."""
+        pairs = [(first, (first + distance) % self.mesh.num_ranks) for first in self._first_ranks()]
+        plans = [self.costs.collectives.plan(CollectiveKind.SEND_RECV, pair, payload_bytes) for pair in pairs]
+        return min(plan.time_s(payload_bytes) for plan in plans)
+
+    def _routine(self, instruction: Routine) -> float:
+        found = self._routines.get(id(instruction))
+        if found is None:
+            seconds = sum(map(self.of, instruction.instructions))
+            found = self._routines[id(instruction)] = (instruction, seconds)
+        return found[1]
+
+    def _compute(self, instruction: Compute) -> float:
+        found = self._kernels.get(id(instruction))
+        if found is None:
+            devices = self.costs.compute.values()
+            on_host = instruction.on_host and self.costs.host is not None
+            models = [self.costs.host] if on_host else list(devices)
+            seconds = min(
+                sum(model.seconds(operator, self.costs.precision) for operator in instruction.operators)
+                for model in models
+                if model is not None
+            )
+            found = self._kernels[id(instruction)] = (instruction, seconds)
+        return found[1]
+
+    def _collective(self, instruction: Collective) -> float:
+        if instruction not in self._collectives:
+            model, payload = self.costs.transport(instruction.transport), instruction.payload_bytes
+            plans = [model.plan(instruction.kind, members, payload) for members in self._communicators(instruction)]
+            self._collectives[instruction] = min((plan.time_s(payload) for plan in plans), default=0.0)
+        return self._collectives[instruction]
+
+    def _communicators(self, instruction: Collective) -> list[tuple[int, ...]]:
+        if instruction.group not in self._members:
+            group = next((group for group in self.groups if group.name == instruction.group), None)
+            rows = np.zeros((0, 0), np.int64) if group is None else group.members(self.mesh)
+            chosen = rows[np.isin(rows, self._first_ranks()).any(axis=1)] if rows.size else rows
+            chosen = chosen if len(chosen) else rows[:1]
+            self._members[instruction.group] = [tuple(row) for row in chosen[: len(self._first_ranks())].tolist()]
+        return self._members[instruction.group]
+
+    def _first_ranks(self) -> list[int]:
+        """Return the first rank on the first node of every kind."""
+        first = [group.first_gpu for group in self.cluster.node_groups if group.template.gpus]
+        return [gpu for gpu in first if gpu < self.mesh.num_ranks]
+
+
+def least_step_s(program: Program, cluster: Cluster, costs: CostModel) -> float:
+    """Return seconds that a step of ``program`` takes at least: those of its busiest stream."""
+    least = LeastSeconds(costs, cluster, program.mesh, program.groups)
+    return max(least.stream(stream) for each in program.classes for stream in each.streams)
+
+
+def _counted(instructions: Sequence[Instruction]) -> list[tuple[Instruction, int]]:
+    """Return every object once, with how often it is there."""
+    by_id = {id(instruction): instruction for instruction in instructions}
+    return [(by_id[key], times) for key, times in Counter(map(id, instructions)).items()]
