@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simdml.studies.compare.comparison import compare
     from simdml.studies.fleet.fleet import fleet
     from simdml.studies.goodput.goodput import goodput
+    from simdml.studies.plan.planning import plan
     from simdml.studies.sensitivity.tornado import sensitivity
     from simdml.studies.sweep.verb import sweep
 
@@ -32,6 +33,7 @@ __all__ = [
     "fleet",
     "goodput",
     "load_scenario",
+    "plan",
     "run",
     "sensitivity",
     "simulate",
@@ -46,6 +48,7 @@ _HOMES = {
     "fleet": "simdml.studies.fleet.fleet",
     "goodput": "simdml.studies.goodput.goodput",
     "load_scenario": "simdml.scenario.loading",
+    "plan": "simdml.studies.plan.planning",
     "run": "simdml.scenario.simulate",
     "sensitivity": "simdml.studies.sensitivity.tornado",
     "simulate": "simdml.scenario.simulate",

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "Say what every line of a scenario means, and whether it would run."),
     "sweep": ("sweep", "Predict every variant of a scenario: grids, lists, ranges, in parallel."),
     "compare": ("compare", "Say what differs in scenarios, what changed, and where the difference comes from."),
+    "plan": ("plan", "Find the best layout or cluster for a job, and prove that nothing else is better."),
     "sensitivity": ("sensitivity", "Say what would make a job faster, and what binds it."),
     "goodput": ("goodput", "Say how long weeks of training take with failures, checkpoints and spares."),
     "report": ("report", "Write a page on a scenario, a result or a study, for people who decide."),

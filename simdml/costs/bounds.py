@@ -87,7 +87,10 @@ class LeastSeconds:
 
     def _collective(self, instruction: Collective) -> float:
         if instruction not in self._collectives:
-            model, payload = self.costs.transport(instruction.transport), instruction.payload_bytes
+            model, payload = (
+                self.costs.of_collective(instruction.transport, instruction.group),
+                instruction.payload_bytes,
+            )
             plans = [model.plan(instruction.kind, members, payload) for members in self._communicators(instruction)]
             self._collectives[instruction] = min((plan.time_s(payload) for plan in plans), default=0.0)
         return self._collectives[instruction]

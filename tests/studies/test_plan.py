@@ -1,0 +1,212 @@
+"""Plans: small spaces gone through exhaustively, bounds below every simulation, what is proven, what goes on."""
+
+from __future__ import annotations
+
+from functools import cache
+from time import process_time
+
+import pytest
+
+from simdml.costs.bounds import least_step_s
+from simdml.documents.document import from_mapping
+from simdml.engine.simulator import simulate as simulate_program
+from simdml.errors import DoesNotFitError, InfeasibleError
+from simdml.scenario.building import build
+from simdml.scenario.loading import load_scenario
+from simdml.studies.plan.answer import certificate, plan_to_dict
+from simdml.studies.plan.candidate import LEAST, evaluate, pass_through, sharpen, step_s
+from simdml.studies.plan.planning import plan
+from simdml.studies.plan.site import make_site
+from simdml.studies.plan.survey import habits_of, space_of, survey
+
+SMALL = {
+    "cluster": {"name": "dgx_a100", "nodes": 2},
+    "model": "gpt2_medium",
+    "training": {"global_batch": 32, "precision": "fp16"},
+    "strategy": {"pipeline": {"schedule": "1f1b"}, "mesh": {"tp": 2}},
+}
+SPACES = {
+    "pipelines": {
+        "tp": [2],
+        "pp": [1, 2, 4],
+        "sharding": ["ddp", "distributed_optimizer"],
+        "schedules": ["1f1b", "interleaved_1f1b", "zb_h1", "zb_v", "dual_pipe_v"],
+        "chunks": [2],
+        "microbatch": [2],
+        "recompute": ["none", "full"],
+        "sequence_parallel": [True],
+    },
+    "shards": {"tp": [1, 2], "pp": [1, 2], "sharding": ["zero1", "zero2", "zero3", "fsdp2"], "microbatch": [1, 2],
+               "schedules": ["zb_v", "dual_pipe", "1f1b"], "recompute": ["none"]},
+}  # fmt: skip
+EXPERTS = {
+    "cluster": {"name": "dgx_h100", "nodes": 2},
+    "model": "mixtral_8x7b",
+    "training": {"global_batch": 32, "precision": "bf16", "attention": "flash", "optimizer": "sgd"},
+    "plan": {
+        "layouts": {
+            "cp": [1],
+            "pp": [2],
+            "tp": [1, 2],
+            "ep": [2, 8],
+            "microbatch": [1],
+            "recompute": ["full"],
+            "schedules": ["1f1b", "dual_pipe_v"],
+            "sequence_parallel": [True],
+        }
+    },
+}
+
+
+def site_of(scenario):
+    return make_site(0, "here", "small", from_mapping(scenario), priced=False, powered=False)
+
+
+@cache
+def exhaustive(name):
+    """Return every layout that may fit, with its three bounds and its outcome."""
+    return tuple(_exhaustive(scenario_of(name)))
+
+
+def scenario_of(name):
+    return EXPERTS if name == "experts" else SMALL | {"plan": {"layouts": SPACES[name]}}
+
+
+def _exhaustive(scenario):
+    site = site_of(scenario)
+    habits = habits_of(site.scenario())
+    for layout, least_s in survey(site).layouts:
+        outcome = evaluate(site, layout)
+        bounds = [least_s]
+        if outcome.ok:
+            bounds += [call(site, layout, habits).numbers[LEAST] for call in (pass_through, sharpen)]
+        yield layout, bounds, outcome
+
+
+@pytest.mark.parametrize("name", [*SPACES, "experts"])
+def test_the_optimum_is_that_of_going_through_everything(name):
+    scenario, every = scenario_of(name), exhaustive(name)
+    ran = [(outcome.numbers["step_time_s"], layout) for layout, _, outcome in every if outcome.ok]
+    assert len(ran) >= 6
+    assert {outcome.status for _, _, outcome in every} <= {"ok", "does not fit", "infeasible"}
+    for layout, bounds, outcome in every:
+        if outcome.ok:
+            assert max(bounds) <= outcome.numbers["step_time_s"], layout
+    found = plan(scenario, jobs=1)
+    assert found.best.outcome.numbers["step_time_s"] == min(ran, key=lambda entry: entry[0])[0]
+    assert found.proven
+    assert len(found.simulated) < len(ran)
+    assert found.num_layouts == survey(site_of(scenario)).legal
+
+
+def test_a_sharp_bound_is_within_some_percent_of_most_steps():
+    ratios = sorted(
+        max(bounds) / outcome.numbers["step_time_s"] for _, bounds, outcome in exhaustive("pipelines") if outcome.ok
+    )
+    assert ratios[len(ratios) // 2] > 0.9
+
+
+def test_what_is_said_not_to_fit_does_not():
+    scenario = {
+        "cluster": {"name": "dgx_a100_40gb", "nodes": 1},
+        "model": "gpt_7_5b",
+        "training": {"global_batch": 16, "precision": "fp16", "recompute": "full"},
+        "plan": {"layouts": {"microbatch": [1, 2], "chunks": [2], "sequence_parallel": [False]}},
+    }
+    site = site_of(scenario)
+    may_fit = {layout for layout, _ in survey(site).layouts}
+    refused = [layout for layout in space_of(site.scenario(), 8, 16).layouts() if layout not in may_fit]
+    assert len(refused) > 20
+    for layout in refused[::7]:
+        with pytest.raises((DoesNotFitError, InfeasibleError)):
+            build(site.scenario(layout.applied(site.document))).fitting_memory()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart",
+        "gpt2_xl_zero2_offload",
+        "resnet50_horovod",
+        "llama2_7b_hsdp",
+        "llama3_8b_fsdp2_tp",
+        "one_weird_trick",
+        "vgg16_byteps",
+        "resnet50_local_sgd",
+        "context_parallel/llama3_8b_ulysses",
+        "schedules/dual_pipe_v",
+    ],
+)
+def test_no_program_is_faster_than_its_busiest_stream(name):
+    built = build(load_scenario(name))
+    program = built.program()
+    least = least_step_s(program, built.job.cluster, built.costs)
+    step = simulate_program(program, built.job.cluster, built.costs).step_time_s
+    assert 0.2 * step < least <= step * (1 + 1e-9)
+
+
+def test_a_plan_goes_on_where_it_was_with_the_same_bytes(tmp_path):
+    scenario = SMALL | {"plan": {"layouts": SPACES["shards"]}}
+    whole = plan_to_dict(plan(scenario, jobs=1))
+
+    def stop(progress):
+        if progress.last is not None:
+            raise KeyboardInterrupt
+
+    part = plan(scenario, jobs=1, out=tmp_path, progress=stop)
+    assert not part.finished
+    assert not part.proven
+    assert len(part.found) == 1
+    assert "interrupted" in certificate(part)
+    again = plan(scenario, jobs=1, out=tmp_path)
+    assert plan_to_dict(again) == whole
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 1 + len(again.found)
+
+
+def test_processes_find_the_same_optimum():
+    scenario = SMALL | {"plan": {"layouts": SPACES["shards"]}}
+    alone, together = plan(scenario, jobs=1), plan(scenario, jobs=2)
+    assert together.best.candidate.choice == alone.best.candidate.choice
+    assert together.best.rank == alone.best.rank
+    assert len(together.simulated) >= len(alone.simulated)
+
+
+def test_a_gap_saves_simulations():
+    scenario = SMALL | {"plan": {"layouts": SPACES["pipelines"], "gap": "20 %"}}
+    exact = plan(SMALL | {"plan": {"layouts": SPACES["pipelines"]}}, jobs=1)
+    near = plan(scenario, jobs=1)
+    assert len(near.simulated) <= len(exact.simulated)
+    assert near.best.rank[1] <= exact.best.rank[1] / 0.8
+    assert "20 %" in certificate(near)
+
+
+def test_thousands_of_layouts_of_405_billion_parameters_take_seconds():
+    before_s = process_time()
+    found = plan("plans/llama3_405b_1024_h100", ["plan.layouts.sharding=[ddp, distributed_optimizer]"], jobs=1)
+    assert process_time() - before_s < 40.0
+    assert found.num_layouts > 5000
+    assert found.proven
+    assert len(found.simulated) < found.num_layouts / 100
+    baseline = evaluate(found.sites[0], AsWritten())
+    assert found.best.outcome.numbers["step_time_s"] < baseline.numbers["step_time_s"]
+
+
+class AsWritten:
+    def applied(self, document):
+        return document
+
+
+def test_strategies_by_hand_are_all_judged():
+    scenario = {
+        "cluster": {"name": "pcie_8gpu_25gbe", "nodes": 2},
+        "model": "vgg16",
+        "training": {"batch_per_gpu": 32},
+        "plan": {"strategies": ["ddp", "fsdp2", "zero1", {"data_parallel": {"kind": "ddp", "overlap": False}}]},
+    }
+    found = plan(scenario, jobs=1)
+    assert found.num_layouts == 4
+    site = found.sites[0]
+    every = [evaluate(site, each.candidate.choice) for each in found.found]
+    assert found.best.rank[2] == min(step_s(site, outcome) for outcome in every)
+    assert "overlap" not in str(found.best.candidate.choice)
