@@ -12,7 +12,7 @@ from simdml.cli.main import main
 SMALL = """
 cluster: {name: dgx_a100, nodes: 1}
 model: gpt2
-training: {global_batch: 32, precision: fp16}
+training: {global_batch: 64, precision: fp16}
 target: {tokens: 10 B}
 cost: {gpu_hour: 2 USD/h}
 plan:

@@ -61,6 +61,8 @@ class Search:
     sharpened: int = 0
     stairs: Staircase = field(default_factory=Staircase)
     _heap: list[tuple[Rank, int, Candidate]] = field(default_factory=list)
+    _covered: int = 0
+    _least_covered: list[Rank] = field(default_factory=list)
     _pending: dict[Future[Outcome], Candidate] = field(default_factory=dict)
 
     def add(self, candidates: Iterable[Candidate]) -> None:
@@ -82,12 +84,12 @@ class Search:
     @property
     def least_left(self) -> Rank | None:
         """The smallest bound of what was not simulated, None if everything was."""
-        return min((rank for rank, _, _ in self._heap), default=None)
+        return min([rank for rank, _, _ in self._heap] + self._least_covered, default=None)
 
     @property
     def num_left(self) -> int:
         """Candidates that were not simulated."""
-        return len(self._heap)
+        return len(self._heap) + self._covered
 
     def _drain(self, workers: Workers) -> Iterator[Found]:
         while True:
@@ -121,9 +123,11 @@ class Search:
             return self._heap[0][2] if self._may_lead(self._heap[0][0]) else None
         while self._heap:
             rank, _, candidate = self._heap[0]
-            if self._may_lead(rank) or not self._covered(candidate):
+            if self._may_lead(rank) or not self._is_covered(candidate):
                 return candidate
             heapq.heappop(self._heap)
+            self._covered += 1
+            self._least_covered = [min([rank, *self._least_covered])]
         return None
 
     def _may_lead(self, rank: Rank) -> bool:
@@ -133,7 +137,7 @@ class Search:
         missed, objective, _ = self.best.rank
         return rank[:2] < (missed, objective * (1 - self.gap))
 
-    def _covered(self, candidate: Candidate) -> bool:
+    def _is_covered(self, candidate: Candidate) -> bool:
         sums = self.goal.sums(candidate.site, candidate.least_s, candidate.site.least_power_w)
         return self.stairs.covers(sums.seconds, sums.usd or 0.0)
 
