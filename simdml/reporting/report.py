@@ -90,6 +90,17 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one subject adds to a report: a sentence of the answer, how sure it is, numbers, warnings, sections."""
+
+    answer: str = ""
+    certainty: tuple[str, ...] = ()
+    tiles: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """``answer`` in a sentence or two, ``certainty`` beside it; ``tiles`` are the numbers asked for first.
 
@@ -104,6 +115,21 @@ class Report:
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
     version: str
+
+    @classmethod
+    def of(cls, parts: Iterable[Part], *, title: str, subject: str, version: str) -> Report:
+        """Return the report that ``parts`` make, each in turn."""
+        every = list(parts)
+        return cls(
+            title=title,
+            subject=subject,
+            answer=" ".join(part.answer for part in every if part.answer),
+            certainty=_once(text for part in every for text in part.certainty),
+            tiles=tuple(tile for part in every for tile in part.tiles),
+            warnings=_once(text for part in every for text in part.warnings),
+            sections=tuple(section for part in every for section in part.sections),
+            version=version,
+        )
 
     def ordered(self) -> list[Section]:
         """Return the sections that say something, by topic."""

@@ -221,3 +221,27 @@ def test_bad_input(simdml, made, case):
 def test_bad_names(made, name, code, text):
     Path("folder.html").mkdir()
     assert text in made("job.yaml", name=name, code=code)
+
+
+FLEET = """
+fleet:
+  beside: [{}]
+  queue:
+    count: 50
+    repeats: 3
+    goal: {wait: 1 h}
+    jobs: [{name: short, gpus: 1, every: 1 h, runs: 2 h}, {name: long, gpus: 4, every: 8 h, runs: 10 h}]
+"""
+
+
+@pytest.mark.usefixtures("_quickly")
+def test_fleets_are_reported(simdml, made):
+    job = "cluster: {name: dgx1_v100, nodes: 2}\nmodel: alexnet\ntraining: {batch_per_gpu: 32}\ngpus: 8\n"
+    Path("fleet.yaml").write_text(job + FLEET)
+    page = made("fleet.yaml")
+    check_complete(page)
+    assert re.search(r"the fewest on which 50 % of the jobs wait at most .* fleet.* is slowed most", page)
+    assert "What more nodes change" in page
+    assert "How much jobs slow each other" in page
+    simdml("fleet", "fleet.yaml", "--out", "out", "--jobs", 1)
+    assert made("out", name="again.html") == page

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from simdml.reporting.report import Section, Table, Topic
+from simdml.reporting.report import Part, Section, Table, Topic
 from simdml.results.result import Result
 from simdml.scenario.loading import Scenario
 from simdml.studies.cost.power import published_shares
@@ -14,25 +13,15 @@ from simdml.studies.cost.table import rows
 from simdml.units import format_money, format_time
 
 
-@dataclass(frozen=True, slots=True)
-class CostFindings:
-    """What a job costs: a sentence for the answer, one on how sure it is, numbers for the top, sections."""
-
-    answer: str = ""
-    certainty: tuple[str, ...] = ()
-    tiles: tuple[tuple[str, str], ...] = ()
-    sections: tuple[Section, ...] = ()
-
-
-def cost_findings(result: Result, scenario: Scenario, interval_s: tuple[float, float]) -> CostFindings:
+def cost_part(result: Result, scenario: Scenario, interval_s: tuple[float, float]) -> Part:
     """Return what a scenario's sections on cost, energy and target come to; ``interval_s`` is that of its step."""
     if not asks_for_statement(scenario):
-        return CostFindings()
+        return Part()
     found = statement(result, scenario)
     sections = (Section(Topic.COST, "Cost and energy", tuple(_tables(found, scenario))),)
     target = found.target
     if target is None:
-        return CostFindings(sections=sections)
+        return Part(sections=sections)
     answer = f"To the target: {format_time(target.seconds)}"
     answer += "." if target.usd is None else f" and {format_money(target.usd)}."
     low, high = (end / result.step_time_s for end in interval_s)
@@ -42,7 +31,7 @@ def cost_findings(result: Result, scenario: Scenario, interval_s: tuple[float, f
     sure += " in the same interval, without failures, restarts and evaluation."
     tiles = [("to the target", format_time(target.seconds))]
     tiles += [] if target.usd is None else [("cost of the target", format_money(target.usd))]
-    return CostFindings(answer, (sure,), tuple(tiles), sections)
+    return Part(answer, (sure,), tuple(tiles), sections=sections)
 
 
 def _tables(found: Statement, scenario: Scenario) -> Iterator[Table]:

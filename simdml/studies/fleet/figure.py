@@ -47,6 +47,14 @@ def goal_figure(goal: Goal) -> Figure:
         return figure
 
 
+def steps_figure(found: SharingStudy) -> Figure:
+    """Return a figure of steps beside other jobs."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        _steps(figure.subplots(), found)
+        return figure
+
+
 def _steps(axes: Axes, found: SharingStudy) -> None:
     rows = range(len(found.steps))
     slowdowns = [each.slowdown for each in found.steps]

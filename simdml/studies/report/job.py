@@ -13,7 +13,7 @@ from simdml.results.result import Result
 from simdml.results.saved import Predicted
 from simdml.scenario.building import Built
 from simdml.studies.certainty import Certainty, certainty
-from simdml.studies.cost.report import cost_findings
+from simdml.studies.cost.report import cost_part
 from simdml.studies.report.scenario_text import scenario_listing
 from simdml.studies.sensitivity.report import sensitivity_sections
 from simdml.studies.sensitivity.tornado import turn_each
@@ -29,7 +29,7 @@ def job_report(built: Built, result: Result, label: str = "") -> Report:
     sure = certainty(built, result.step_time_s)
     low, high = sure.interval()
     turned = turn_each(built.scenario, result)
-    report, cost = numbers_report(result), cost_findings(result, built.scenario, (low, high))
+    report, cost = numbers_report(result), cost_part(result, built.scenario, (low, high))
     which = f"{label}: a step" if label else "A step"
     interval = f"{which} takes {format_time(low)} to {format_time(high)} with 90 % confidence. "
     return Report(
