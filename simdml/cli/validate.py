@@ -23,13 +23,11 @@ _TC_UNITS = {"kbit": "kbps", "mbit": "Mbps", "gbit": "Gbps"}
 class _Validations(click.Group):
     """What is no command is a table of runs: ``simdml validate TABLE`` is ``simdml validate runs TABLE``."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Turn to ``runs`` unless another command is named."""
-        if args and args[0] not in self.commands:
-            return runs.name, runs, args
-        return super().resolve_command(ctx, args)
+        if not args or args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
+            args = ["runs", *args]
+        return super().parse_args(ctx, args)
 
 
 @click.group("validate", cls=_Validations)

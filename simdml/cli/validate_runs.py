@@ -11,7 +11,7 @@ import click
 import yaml
 
 from simdml.cli.console import show, table
-from simdml.cli.writing import PicturePath, json_text, write_text, write_whole
+from simdml.cli.writing import PicturePath, json_text, write_text, write_together, write_whole
 from simdml.errors import UsageError, did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ ROWS_FILE, JSON_FILE = "rows.csv", "validation.json"
 
 
 @click.command("runs")
-@click.argument("tables", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--explain", metavar="ROW", help="Show what the prediction of this row is made of, and its neighbours.")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write rows to DIR, and go on there.")
 @click.option("--export-scenarios", type=click.Path(path_type=Path), metavar="DIR", help="Write a scenario a row.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured, and errors.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report: .html or .md.")
 def runs(
     tables: tuple[Path, ...],
     *,
@@ -40,14 +41,20 @@ def runs(
     export_scenarios: Path | None,
     as_json: bool,
     draw: Path | None,
+    report: Path | None,
 ) -> None:
-    """Predict every run of the CSV files TABLES and say how wrong the predictions are.
+    """Predict every run of the CSV files TABLES and say how wrong the predictions are; of the bundled ones by default.
 
     Two families of columns are read, of language models and of classic runs. Rows that cannot be simulated are listed
     with the reason. With --out, a validation that was stopped goes on where it was.
     """
-    from simdml.validation.runs.study import validate_runs
+    from simdml.validation.runs.study import bundled_tables, validate_runs
 
+    if report is not None:
+        from simdml.studies.report.writing import check_target
+
+        check_target(report)
+    tables = tables or bundled_tables()
     if export_scenarios is not None:
         _export(tables, export_scenarios)
     validation = validate_runs(tables, processes=jobs, folder=out, progress=_progress())
@@ -66,6 +73,8 @@ def runs(
 
         write_whole(draw, lambda part: save_runs_figure(validation, part))
         click.echo(f"drew {draw}", err=True)
+    if report is not None:
+        _report(validation, report)
 
 
 def _show(validation: RunsValidation) -> None:
@@ -107,6 +116,15 @@ def _write(validation: RunsValidation, out: Path) -> None:
     write_text(out / ROWS_FILE, csv_text(validation))
     write_text(out / JSON_FILE, json_text(to_dict(validation)))
     click.echo(f"wrote {ROWS_FILE}, {JSON_FILE} to {out}", err=True)
+
+
+def _report(validation: RunsValidation, path: Path) -> None:
+    from simdml.studies.report.writing import report_files
+    from simdml.validation.runs.report import accuracy_report
+
+    files = report_files(accuracy_report(validation), path)
+    write_together(files)
+    click.echo(f"wrote {', '.join(map(str, files))}", err=True)
 
 
 def _export(tables: tuple[Path, ...], folder: Path) -> None:

@@ -14,6 +14,7 @@ from enum import IntEnum, auto
 class Topic(IntEnum):
     """What a section is about, in the order of a report."""
 
+    ERRORS = auto()
     CONSTRAINT = auto()
     CHANGE = auto()
     ALTERNATIVES = auto()

@@ -34,7 +34,7 @@ FLAGS = {
     "calibrate diff": ["FIRST", "SECOND"],
     "validate": [],
     "validate cpu": ["--threads", "--quick", "--out", "--json"],
-    "validate runs": ["TABLES", "--explain", "--jobs", "--out", "--export-scenarios", "--json", "--draw"],
+    "validate runs": ["TABLES", "--explain", "--jobs", "--out", "--export-scenarios", "--json", "--draw", "--report"],
     "validate live": ["--hosts", "--rate", "--strategy", "--quick", "--json", "--draw"],
     "testbed": [],
     "testbed check": [],

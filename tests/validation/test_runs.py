@@ -9,14 +9,16 @@ import yaml
 import simdml
 from simdml.cli.main import main
 from simdml.errors import DocumentError
+from simdml.scenario.building import build
+from simdml.scenario.loading import load_scenario
 from simdml.validation.runs.classic import classic_scenario
 from simdml.validation.runs.hardware import cluster_of
 from simdml.validation.runs.llm import llm_scenario
 from simdml.validation.runs.ranking import layout_groups, spearman
 from simdml.validation.runs.reading import Row, Unusable, read_table
-from simdml.validation.runs.replay import JOURNAL, Replay, Replayed, replay_rows
+from simdml.validation.runs.replay import JOURNAL, Replay, Replayed, replay_rows, scenario_of
 from simdml.validation.runs.scores import memory_verdicts, score
-from simdml.validation.runs.study import validate_runs
+from simdml.validation.runs.study import bundled_tables, validate_runs
 from simdml.validation.runs.table import summary
 
 # Narayanan et al., SC21 (arXiv 2104.04473), Table 1, rows 1 and 3, as the column family of language models has them.
@@ -258,3 +260,39 @@ def test_a_table_that_is_not_there(run):
     code, _, messages = run("validate", "nowhere.csv")
     assert code == 3
     assert "cannot read nowhere.csv" in messages
+
+
+def test_the_bundled_runs_are_of_many_sources_and_say_which():
+    tables = [read_table(path) for path in bundled_tables()]
+    rows = [each for table in tables for each in table.rows]
+    assert not [table.unknown_columns for table in tables if table.unknown_columns]
+    assert len(rows) > 150
+    assert len({each.source for each in rows}) > 15
+    assert all(each.text("source_ref") for each in rows)
+    assert len({each.name for each in rows}) == len(rows)
+    assert sum(each.out_of_memory for each in rows) >= 10
+
+
+def test_every_bundled_run_has_a_scenario():
+    for path in bundled_tables():
+        for each in read_table(path).rows:
+            assert build(load_scenario(scenario_of(each)))
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_a_report_begins_with_the_worst_rows(run, tmp_path, suffix):
+    path = write(tmp_path / "mine.csv", LLM, LLM | {"id": "mi", "gpu": "MI250"})
+    report = tmp_path / f"accuracy{suffix}"
+    code, _, messages = run("validate", path, "--jobs", 1, "--report", report)
+    assert code == 0
+    assert str(report) in messages
+    text = report.read_text()
+    assert text.index("Worst rows") < text.index("Errors by group") < text.index("What was fitted, and on what")
+    assert "sc21-1" in text
+    assert "no GPU like" in text
+
+
+def test_options_alone_are_of_the_bundled_runs(run, tmp_path):
+    code, _, messages = run("validate", "--report", tmp_path / "accuracy.pdf")
+    assert code == 2
+    assert "accuracy.pdf" in messages

@@ -97,9 +97,11 @@ def _strategy(row: Row) -> str | dict[str, Any]:
         raise Unusable(f"strategy {row.text('strategy')!r}: not mapped to one of simdml's")
     if "dataparallel" in strategy:
         return "dataparallel"
-    if "horovod" in f"{strategy} {row.text('framework').lower()}":
+    framework = row.text("framework").lower()
+    if "horovod" in f"{strategy} {framework}" or ("tensorflow" in framework and "dle" in framework):
+        # NVIDIA's DeepLearningExamples train TensorFlow with Horovod.
         return "horovod"
-    if row.has("framework", "tensorflow"):
+    if "tensorflow" in framework:
         return "mirrored"
     return "ddp"
 

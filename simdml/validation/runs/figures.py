@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -20,11 +22,12 @@ _STYLES = (
     ("#2a7f9e", "<"),
 )
 MOST_SOURCES = len(_STYLES)
+LONGEST_NAME, LEGEND_ENTRIES = 44, 10
 
 
 def runs_figure(validation: RunsValidation) -> Figure:
     """Return predicted over measured step times by source, beside the spread of errors of every source."""
-    figure = Figure(figsize=(11.0, 5.4), layout="constrained")
+    figure = Figure(figsize=(11.0, 6.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
     sources: dict[str, list[tuple[float, float]]] = {}
     for each in validation.rows:
@@ -39,21 +42,35 @@ def runs_figure(validation: RunsValidation) -> Figure:
         color, marker = _STYLES[index % MOST_SOURCES]
         measured = [value for value, _ in sources[name]]
         predicted = [value * ratio for value, ratio in sources[name]]
-        left.plot(measured, predicted, marker, color=color, markersize=3.5, alpha=0.7, linestyle="none", label=name)
+        left.plot(
+            measured, predicted, marker, color=color, markersize=3.5, alpha=0.7, linestyle="none", label=_short(name)
+        )
     left.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     left.set_xlabel("measured step time (s)")
     left.set_ylabel("predicted step time (s)")
-    left.legend(frameon=False, fontsize=8, loc="upper left")
+    left.legend(*_largest(left, LEGEND_ENTRIES), frameon=False, fontsize=7, loc="upper left")
     errors = [[ratio - 1.0 for _, ratio in sources[name]] for name in reversed(names)]
     if errors:
         right.boxplot(
             errors, orientation="horizontal", whis=(5, 95), showfliers=False, medianprops={"color": "#c44e00"}
         )
-        right.set_yticks(range(1, len(names) + 1), [f"{name} ({len(sources[name])})" for name in reversed(names)])
+        right.set_yticks(
+            range(1, len(names) + 1), [f"{_short(name)} ({len(sources[name])})" for name in reversed(names)], fontsize=7
+        )
     right.axvline(0.0, color="#777777", linewidth=1.0)
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
     right.set_xlabel("error of step time: median, quartiles, 5th and 95th percentile")
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+
+
+def _largest(axes: Axes, count: int) -> tuple[list[Artist], list[str]]:
+    """Return the first entries of a legend, which are those of the largest sources."""
+    handles, labels = axes.get_legend_handles_labels()
+    return handles[:count], labels[:count]
 
 
 def save_runs_figure(validation: RunsValidation, path: Path) -> None:

@@ -63,8 +63,8 @@ class Row:
 
     @property
     def source(self) -> str:
-        """The name of the file, by which errors are summed up."""
-        return Path(self.file).name.removesuffix(".csv")
+        """Where the run was published, or the name of the file: by it errors are summed up."""
+        return self.cells.get("source") or Path(self.file).name.removesuffix(".csv")
 
     def text(self, column: str) -> str:
         """Return a cell, empty if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,10 @@ def left_out(replayed: Iterable[Replayed]) -> list[tuple[str, Sequence[Replayed]
 
 def _strategy(row: Row) -> str:
     if row.family == "classic":
+        layout = re.fullmatch(r"dp(\d+) tp(\d+) pp(\d+)", row.text("strategy"))
+        if layout:
+            names = (name for name, size in zip(("ddp", "tp", "pp"), layout.groups(), strict=True) if size != "1")
+            return " x ".join(names) or "one GPU"
         return row.text("strategy") or "not stated"
     axes = [axis for axis in ("tp", "pp", "cp", "ep") if (row.number(axis) or 1) > 1]
     sharding = row.text("sharding").partition(" ")[0].partition("(")[0].lower()

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
+from simdml.resources import find
 from simdml.validation.runs.ranking import LayoutGroup, layout_groups
 from simdml.validation.runs.reading import Row, Table, read_table
 from simdml.validation.runs.replay import Progress, Replayed, replay_rows
@@ -64,6 +65,11 @@ class RunsValidation:
             if each.row is not row and each.row.source == row.source and each.row.text("model") == row.text("model")
         ]
         return sorted(near, key=lambda each: _distance(each.row, row))[:count]
+
+
+def bundled_tables() -> tuple[Path, ...]:
+    """Return the tables of published runs that simdml brings with it (calibrate/runs)."""
+    return tuple(find("calibrate", f"runs/{name}") for name in ("language_models", "classic"))
 
 
 def validate_runs(

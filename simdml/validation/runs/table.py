@@ -15,7 +15,7 @@ from simdml.validation.runs.study import RunsValidation
 ROW_COLUMNS: Final = ("row", "run", "measured", "predicted", "error")
 SCORE_COLUMNS: Final = ("rows", "mean", "median", "bias", "90th", "worst row")
 CSV_COLUMNS: Final = (
-    *("file", "line", "id", "gpu", "num_gpus", "model", "measured_s", "predicted_s", "error", "out_of_memory"),
+    *("source", "line", "id", "gpu", "num_gpus", "model", "measured_s", "predicted_s", "error", "out_of_memory"),
     *("predicted_memory_bytes", "memory_capacity_bytes", "reason"),
 )
 REASONS_SHOWN: Final = 8
@@ -128,7 +128,7 @@ def to_dict(validation: RunsValidation) -> dict[str, Any]:
 def _plain_row(each: Replayed) -> dict[str, Any]:
     row, replay = each.row, each.replay
     return {
-        "file": row.source,
+        "source": row.source,
         "line": row.line,
         "id": row.name,
         "gpu": row.text("gpu"),
