@@ -22,8 +22,9 @@ def profile_notes(profiles: Mapping[str, Profile]) -> Iterator[str]:
 def forcing_notes(forcing: Forcing) -> Iterator[str]:
     """Yield a note where an algorithm is asked for in general that some kinds of collective do not have."""
     for rule in forcing.rules:
-        if rule.algorithm and rule.kind is None:
-            yield f"{rule.algorithm} is for {listed(map(str, rule.kinds))} alone; other collectives are as without it"
+        if len(rule.algorithms) == 1 and rule.kind is None:
+            kinds = listed(map(str, rule.kinds))
+            yield f"{rule.algorithms[0]} is for {kinds} alone; other collectives are as without it"
 
 
 def fit_notes(fit: CommunicationFit, mesh: Mesh, nodes: int) -> Iterator[str]:

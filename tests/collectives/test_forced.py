@@ -190,7 +190,7 @@ def test_forced_rings_against_published_runs(name, measured, within):
     cluster = load_cluster(name)
     cost = NcclCost(cluster, default_fit(cluster), "2.27.7")
     for ranks, bus in measured.items():
-        time = cost.plan_by(AR, range(ranks), 8 * GIB, Allowed(Algorithm.RING)).time_s(8 * GIB)
+        time = cost.plan_by(AR, range(ranks), 8 * GIB, Allowed((Algorithm.RING,))).time_s(8 * GIB)
         assert abs(math.log(8 * GIB / time * 2 * (ranks - 1) / ranks / 1e9 / bus)) < within
 
 
@@ -198,7 +198,7 @@ def test_a_node_sends_its_sum_once_to_switches_that_reduce():
     cluster = load_cluster({"name": "dgx_h100", "nodes": 4})
     cost = NcclCost(cluster, PLAIN, collnet=True)
     for name, share in (("CollNetDirect", 1.0), ("NVLS", 1.0), ("Ring", 2 * 31 / 32), ("NVLSTree", 2 * 3 / 4)):
-        plan = cost.plan_by(AR, range(32), GIB, Allowed(ALGORITHMS[name]))
+        plan = cost.plan_by(AR, range(32), GIB, Allowed((ALGORITHMS[name],)))
         loads = dict(zip(plan.links, plan.weights, strict=True))
         assert sum(loads[cluster.nic_links(0, nic)[0]] for nic in range(8)) == pytest.approx(share)
 
@@ -221,7 +221,7 @@ def test_what_is_asked_for_is_what_runs_or_is_refused(name, nodes, there):
     kinds, protocols = there.get(name, ((), ()))
     for kind in (AR, AG, RS, BC, RD):
         for protocol in PROTOCOLS:
-            allowed = Allowed(ALGORITHMS[name], PROTOCOLS[protocol])
+            allowed = Allowed((ALGORITHMS[name],), (PROTOCOLS[protocol],))
             if kind in kinds and protocol in protocols:
                 plan = cost.plan_by(kind, range(8 * nodes), MIB, allowed)
                 assert (plan.algorithm, plan.protocol) == (ALGORITHMS[name].name.lower(), protocol.lower())
@@ -235,12 +235,10 @@ def test_all_allowed_is_what_nccl_chooses():
     cost = NcclCost(FOUR, PLAIN)
     for size in (1e3, 1e6, 1e9):
         fastest = cost.plan(AR, range(32), size)
-        forced = cost.plan_by(AR, range(32), size, Allowed(Algorithm[fastest.algorithm.upper()]))
+        forced = cost.plan_by(AR, range(32), size, Allowed((Algorithm[fastest.algorithm.upper()],)))
         assert forced == fastest
-        assert all(
-            cost.plan_by(AR, range(32), size, Allowed(Algorithm.RING, protocol)).time_s(size) >= fastest.time_s(size)
-            for protocol in Protocol
-        )
+        rings = [Allowed((Algorithm.RING,), (protocol,)) for protocol in Protocol]
+        assert all(cost.plan_by(AR, range(32), size, ring).time_s(size) >= fastest.time_s(size) for ring in rings)
 
 
 @pytest.mark.parametrize(
@@ -259,12 +257,12 @@ def test_all_allowed_is_what_nccl_chooses():
 )
 def test_refusals_say_why(cluster, members, kind, name, reason):
     with pytest.raises(InfeasibleError, match=reason):
-        NcclCost(cluster, PLAIN).plan_by(kind, members, MIB, Allowed(ALGORITHMS[name]))
+        NcclCost(cluster, PLAIN).plan_by(kind, members, MIB, Allowed((ALGORITHMS[name],)))
 
 
 def test_pat_runs_where_it_may():
     members = [8 * node for node in range(4)]
-    plan = NcclCost(FOUR, PLAIN).plan_by(AG, members, MIB, Allowed(Algorithm.PAT))
+    plan = NcclCost(FOUR, PLAIN).plan_by(AG, members, MIB, Allowed((Algorithm.PAT,)))
     # 8 + log2(4) x 14 / 3.5 + 2.8 x 4 us.
     assert plan.latency_s == pytest.approx((8 + 2 * 14 / 3.5 + 2.8 * 4) * 1e-6)
 
@@ -272,7 +270,7 @@ def test_pat_runs_where_it_may():
 def test_old_versions_have_less():
     old = NcclCost(NODE, PLAIN, "2.16.2")
     with pytest.raises(InfeasibleError, match=r"NCCL 2.14.3 has no NVLS"):
-        old.plan_by(AR, range(8), MIB, Allowed(Algorithm.NVLS))
+        old.plan_by(AR, range(8), MIB, Allowed((Algorithm.NVLS,)))
 
 
 @pytest.mark.parametrize("ranks", [3, 6, 12])
@@ -285,7 +283,7 @@ def test_halving_needs_a_power_of_two(ranks):
 def test_ll128_by_name_is_used_where_nccl_would_not():
     box = make_cluster("t4", gpus=4, fabric="pcie", nics=1, switches=0)
     cost = NcclCost(box, PLAIN)
-    assert cost.plan_by(AR, range(4), MIB, Allowed(None, Protocol.LL128)).protocol == "ll128"
+    assert cost.plan_by(AR, range(4), MIB, Allowed(protocols=(Protocol.LL128,))).protocol == "ll128"
     assert choose(AR, MIB, sharp_shape(8, 1, 80, 8, 24.0), tables()).algorithm in (Algorithm.RING, Algorithm.TREE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import simdml
-from simdml.errors import DocumentError, InfeasibleError
+from simdml.errors import DocumentError, InfeasibleError, UnknownNameError
 
 TP = {
     "cluster": {"name": "dgx_h100", "nodes": 2},
@@ -54,6 +54,13 @@ def test_a_rule_is_for_the_job_or_for_a_group_or_a_kind():
     assert first["dp"] == {("hierarchical", "simple")}
 
 
+def test_several_and_all_but_some_are_as_nccl_has_them():
+    free = algorithms()
+    assert algorithms(algorithm="^NVLS,NVLSTree,Tree") == algorithms(algorithm="Ring")
+    assert algorithms(algorithm="Ring,Tree", protocol="^Simple")["tp"] <= {("ring", "ll"), ("ring", "ll128")}
+    assert algorithms(algorithm="^PAT") == free
+
+
 def test_slower_names_make_slower_steps():
     free, slow = simdml.run(TP), simdml.run(TP | {"communication": {"algorithm": "Ring", "protocol": "LL"}})
     assert slow.step_time_s > free.step_time_s
@@ -77,7 +84,10 @@ def test_switches_that_sum_are_the_clusters_and_the_jobs_to_use():
     ("communication", "error", "words"),
     [
         ({"algorithm": "NVLSTree"}, InfeasibleError, "several nodes"),
-        ({"algorithm": "Rings"}, DocumentError, "Ring"),
+        ({"algorithm": "Rings"}, UnknownNameError, "did you mean"),
+        ({"algorithm": "Ring,hierarchical"}, UnknownNameError, "hierarchical"),
+        ({"protocol": "^LL,LL128,Simple"}, InfeasibleError, "leaves none"),
+        ({"algorithm": "NVLS,NVLSTree"}, InfeasibleError, "NVLS needs .*; NVLSTree needs"),
         ({"force": [{"kind": "all_gather", "algorithm": "Tree"}]}, InfeasibleError, "no all_gather by Tree"),
         ({"force": [{"kind": "all_to_all", "protocol": "LL"}]}, InfeasibleError, "choice of protocol"),
         ({"force": [{"kind": "all_reduce"}]}, DocumentError, "needs an algorithm"),

@@ -10,7 +10,7 @@ from simdml.costs.collectives.nccl import NcclCost
 from simdml.costs.collectives.nccl_collnet import COLLNET
 from simdml.costs.collectives.nccl_forced import ALGORITHMS, KINDS, PROTOCOLS, Allowed
 from simdml.costs.collectives.plan import NOTHING, CollectiveCost, CollectiveKind, TransferPlan
-from simdml.costs.collectives.steps import STEP_ALGORITHMS
+from simdml.costs.collectives.steps import STEP_ALGORITHMS, StepAlgorithm
 from simdml.errors import InfeasibleError, Place
 
 _TUNED: Final = (
@@ -24,25 +24,35 @@ _TUNED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An ``algorithm`` and a ``protocol`` by name, either may be left open, for one kind or group or all.
+    """``algorithms`` and ``protocols`` to choose from by name, all where empty, for one kind or group or all.
 
-    A rule for all kinds is about those that have the algorithm. ``place`` is where a user wrote it.
+    An algorithm that NCCL does not have stands alone. A rule for all kinds is about those that have one of the
+    algorithms. ``place`` is where a user wrote it.
     """
 
-    algorithm: str = ""
-    protocol: str = ""
+    algorithms: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
     kind: CollectiveKind | None = None
     group: str = ""
     place: Place | None = None
 
     @property
     def kinds(self) -> tuple[CollectiveKind, ...]:
-        """The kinds of collective that have the algorithm."""
-        if not self.algorithm:
+        """The kinds of collective that have one of the algorithms."""
+        if not self.algorithms:
             return _TUNED
-        if self.algorithm in ALGORITHMS:
-            return KINDS[ALGORITHMS[self.algorithm]]
-        return STEP_ALGORITHMS[self.algorithm].kinds
+        having = [KINDS[ALGORITHMS[n]] if n in ALGORITHMS else STEP_ALGORITHMS[n].kinds for n in self.algorithms]
+        return tuple(kind for kind in CollectiveKind if any(kind in kinds for kinds in having))
+
+    @property
+    def by_steps(self) -> StepAlgorithm | None:
+        """The algorithm that NCCL does not have, if it is one."""
+        return STEP_ALGORITHMS.get(self.algorithms[0]) if self.algorithms else None
+
+    @property
+    def allowed(self) -> Allowed:
+        """What NCCL may choose from."""
+        return Allowed(tuple(ALGORITHMS[n] for n in self.algorithms), tuple(PROTOCOLS[n] for n in self.protocols))
 
     def covers(self, kind: CollectiveKind, group: str) -> bool:
         """Whether the rule says something about a collective."""
@@ -58,8 +68,8 @@ class Forcing:
 
     @property
     def sums_in_switches(self) -> bool:
-        """Whether a rule asks for sums in the network's switches."""
-        return any(ALGORITHMS.get(rule.algorithm) in COLLNET for rule in self.rules)
+        """Whether a rule asks for sums in the network's switches and nothing else."""
+        return any(ALGORITHMS.get(rule.algorithms[0]) in COLLNET for rule in self.rules if len(rule.algorithms) == 1)
 
     def on(self, cost: CollectiveCost, group: str) -> CollectiveCost:
         """Return ``cost`` as ``group`` sees it."""
@@ -91,10 +101,9 @@ class ByName:
         if len(members) < 2 or payload_bytes <= 0.0:
             return NOTHING
         try:
-            if rule.algorithm in STEP_ALGORITHMS:
-                return self.nccl.plan_steps(STEP_ALGORITHMS[rule.algorithm], kind, members, payload_bytes)
-            allowed = Allowed(ALGORITHMS.get(rule.algorithm), PROTOCOLS.get(rule.protocol))
-            return self.nccl.plan_by(kind, members, payload_bytes, allowed)
+            if rule.by_steps is not None:
+                return self.nccl.plan_steps(rule.by_steps, kind, members, payload_bytes)
+            return self.nccl.plan_by(kind, members, payload_bytes, rule.allowed)
         except InfeasibleError as error:
             error.place = error.place or rule.place
             raise

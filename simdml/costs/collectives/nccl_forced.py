@@ -49,10 +49,10 @@ _SIMPLE_ALONE: Final = (*COLLNET, Algorithm.NVLS, Algorithm.NVLS_TREE, Algorithm
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What NCCL may choose from: one algorithm, one protocol, or with None all of them."""
+    """What NCCL may choose from; with an empty tuple, all there is."""
 
-    algorithm: Algorithm | None = None
-    protocol: Protocol | None = None
+    algorithms: tuple[Algorithm, ...] = ()
+    protocols: tuple[Protocol, ...] = ()
 
     def choose(
         self, kind: CollectiveKind, payload_bytes: float, shape: CommunicatorShape, constants: TuningTables
@@ -62,11 +62,10 @@ class Allowed:
         Raises:
             InfeasibleError: there is nothing, with the reason and what there is.
         """
-        if self.protocol is Protocol.LL128:
+        if self.protocols == (Protocol.LL128,):
             # Asked for by name it is used wherever it may be torn, too (``ncclTopoTuneModel``).
             shape = replace(shape, ll128=True)
-        algorithms = tuple(Algorithm) if self.algorithm is None else (self.algorithm,)
-        protocols = tuple(Protocol) if self.protocol is None else (self.protocol,)
+        algorithms, protocols = self.algorithms or tuple(Algorithm), self.protocols or tuple(Protocol)
         usable = estimates(kind, shape, constants)
         if not any(row.algorithm in algorithms and row.protocol in protocols for row in usable):
             there = listed(dict.fromkeys(name_of(row.algorithm) for row in usable))
@@ -74,17 +73,26 @@ class Allowed:
         return choose(kind, payload_bytes, shape, constants, algorithms, protocols)
 
     def _why_not(self, kind: CollectiveKind, shape: CommunicatorShape, constants: TuningTables) -> str:
-        algorithm = self.algorithm
-        if algorithm is None:
-            return f"NCCL has no {kind} by {_protocol_name(self.protocol)}"
-        name = name_of(algorithm)
-        if kind not in KINDS[algorithm]:
-            return f"NCCL has no {kind} by {name}"
-        if algorithm in _SIMPLE_ALONE and self.protocol not in (None, Protocol.SIMPLE):
-            return f"{name} has no protocol but Simple, and {_protocol_name(self.protocol)} was asked for"
+        named = " or ".join(_protocol_name(each) for each in self.protocols) or "any protocol"
+        if not self.algorithms:
+            return f"NCCL has no {kind} by {named}"
+        able = [each for each in self.algorithms if kind in KINDS[each]]
+        if not able:
+            return f"NCCL has no {kind} by {' or '.join(map(name_of, self.algorithms))}"
+        return "; ".join(dict.fromkeys(self._why_not_by(each, named, shape, constants) for each in able))
+
+    def _why_not_by(
+        self, algorithm: Algorithm, protocols: str, shape: CommunicatorShape, constants: TuningTables
+    ) -> str:
+        if algorithm not in _SIMPLE_ALONE:
+            return f"{name_of(algorithm)} cannot use {protocols} here"
+        if self.protocols and Protocol.SIMPLE not in self.protocols:
+            return f"{name_of(algorithm)} has no protocol but Simple, and {protocols} was asked for"
         if algorithm is Algorithm.PAT:
             return _why_no_pat(shape, constants)
-        return _why_no_collnet(name, shape) if algorithm in COLLNET else _why_no_nvls(algorithm, shape, constants)
+        if algorithm in COLLNET:
+            return _why_no_collnet(name_of(algorithm), shape)
+        return _why_no_nvls(algorithm, shape, constants)
 
 
 ANY: Final = Allowed()
@@ -95,8 +103,8 @@ def name_of(algorithm: Algorithm) -> str:
     return next(name for name, each in ALGORITHMS.items() if each is algorithm)
 
 
-def _protocol_name(protocol: Protocol | None) -> str:
-    return next((name for name, each in PROTOCOLS.items() if each is protocol), "any protocol")
+def _protocol_name(protocol: Protocol) -> str:
+    return next(name for name, each in PROTOCOLS.items() if each is protocol)
 
 
 def _version(constants: TuningTables) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from simdml.calibration.profile import available_profiles
+from simdml.costs.collectives.nccl_forced import ALGORITHMS, PROTOCOLS
+from simdml.costs.collectives.steps import STEP_ALGORITHMS
 from simdml.documents.quantities import DocumentModel
 from simdml.resources import available
 from simdml.scenario.schema.names import offering
@@ -28,21 +30,8 @@ class ProfileSpec(DocumentModel):
     """What multiplies the seconds of each family of operators."""
 
 
-AlgorithmName = Literal[
-    "Ring",
-    "Tree",
-    "NVLS",
-    "NVLSTree",
-    "CollNetDirect",
-    "CollNetChain",
-    "PAT",
-    "halving_doubling",
-    "recursive_doubling",
-    "hierarchical",
-    "binomial_tree",
-    "pairwise_exchange",
-]
-ProtocolName = Literal["LL", "LL128", "Simple"]
+AlgorithmName = Annotated[str, Field(json_schema_extra=offering((*ALGORITHMS, *STEP_ALGORITHMS)))]
+ProtocolName = Annotated[str, Field(json_schema_extra=offering(PROTOCOLS))]
 GroupName = Literal["tp", "cp", "ep", "dp", "dp_shard", "dp_replicate", "dp_node", "dp_all", "embedding", "norm"]
 
 
@@ -54,9 +43,9 @@ class ForceSpec(DocumentModel):
     group: GroupName | None = None
     """The ranks that take part, by the axis along which they differ; all groups by default."""
     algorithm: AlgorithmName | None = None
-    """NCCL's, as NCCL_ALGO names them, or one of others."""
+    """One or several of NCCL's as NCCL_ALGO has them (Ring,Tree), all but some (^NVLS), or one that NCCL has not."""
     protocol: ProtocolName | None = None
-    """NCCL's."""
+    """One or several of NCCL's, or all but some, as NCCL_PROTO has them: LL, LL128 and Simple."""
 
     @model_validator(mode="after")
     def _says_something(self) -> ForceSpec:
@@ -77,9 +66,9 @@ class CommunicationSpec(DocumentModel):
     version: str | None = None
     """The NCCL whose tables are used."""
     algorithm: AlgorithmName | None = None
-    """Of every collective that has it (NCCL_ALGO), see simdml list collectives; NCCL's own choice by default."""
+    """Of every collective that has it (NCCL_ALGO: Ring, or Ring,Tree, or ^NVLS); NCCL's own choice by default."""
     protocol: ProtocolName | None = None
-    """Of every collective (NCCL_PROTO); NCCL's own choice by default."""
+    """Of every collective (NCCL_PROTO: Simple, or ^LL128); NCCL's own choice by default."""
     force: tuple[ForceSpec, ...] = ()
     """The same for a kind of collective or a group of ranks, first come first served, before the two above."""
     pxn: bool = True
