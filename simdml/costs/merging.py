@@ -95,8 +95,8 @@ class _OwnedMessages(MessageCost):
 class _OwnedFeed(FeedCost):
     """The loader of the job that has the node."""
 
-    feeds: Sequence[FeedCost] = ()
-    part_of_node: Mapping[int, int] | None = None
+    feeds: tuple[FeedCost, ...] = ()
+    part_of_node: Mapping[int, int] | None = field(default=None, compare=False)
 
     def plan(self, stage: Literal["storage", "decode"], node: int) -> TransferPlan:
         """Return that job's plan."""
@@ -132,6 +132,6 @@ def merge_costs(
         precision="",
         host_launch_s=1.0,
         host=_OwnedCompute(costs, None) if any(each.host is not None for each in costs) else None,
-        feed=_OwnedFeed(feeds=[each.feed for each in costs], part_of_node=part_of_node),
+        feed=_OwnedFeed(feeds=tuple(each.feed for each in costs), part_of_node=part_of_node),
         parts=costs,
     )
