@@ -7,6 +7,7 @@ from functools import partial
 from simdml.errors import UnknownNameError
 from simdml.workload.architecture import Head, Latent, Norm, TransformerConfig
 from simdml.workload.convnets.alexnet import build_alexnet
+from simdml.workload.convnets.amoebanet import build_amoebanet_d
 from simdml.workload.convnets.inception import build_inception_v3
 from simdml.workload.convnets.resnet import build_resnet
 from simdml.workload.convnets.unet import build_unet
@@ -175,7 +176,7 @@ _DEEPSEEK_V3 = TransformerConfig(
     router_bias=True,
 )
 
-# torchvision/models; images of 224 pixels, 299 for Inception v3. The U-Net is torchgpipe's.
+# torchvision/models; images of 224 pixels, 299 for Inception v3. The U-Net and AmoebaNet-D are torchgpipe's.
 _CONVNETS = (
     ConvnetSpec("alexnet", build_alexnet),
     ConvnetSpec("vgg16", build_vgg16),
@@ -184,6 +185,7 @@ _CONVNETS = (
     ConvnetSpec("resnet152", partial(build_resnet, 152)),
     ConvnetSpec("inception_v3", build_inception_v3, image_size=299),
     ConvnetSpec("unet", build_unet, image_size=192),
+    ConvnetSpec("amoebanet_d", build_amoebanet_d),
 )
 
 _SPECS: tuple[ModelSpec, ...] = (

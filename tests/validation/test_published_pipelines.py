@@ -5,7 +5,7 @@ ratios, as no kernel of the P40 was measured and the tutorial's GPU is not state
 """
 
 import json
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 
@@ -116,6 +116,50 @@ def test_torchgpipe_speed_up_within_15_percent(torchgpipe, name, reference):
     reference = f"unet_{reference}" if name.startswith("unet") else reference
     measured = TORCHGPIPE[name] / TORCHGPIPE[reference]
     assert torchgpipe[name] / torchgpipe[reference] == pytest.approx(measured, rel=0.15)
+
+
+# kakaobrain/torchgpipe, benchmarks/amoebanetd-speed: by partitions and micro-batches, images/s, the batch, and the cells
+# of each partition. With one micro-batch everything is computed again (checkpoint="always").
+AMOEBANET = {
+    (2, 1): (26.733, 96, (7, 17)),
+    (2, 4): (41.133, 256, (9, 15)),
+    (2, 32): (47.386, 1280, (9, 15)),
+    (4, 1): (26.827, 160, (3, 4, 5, 12)),
+    (4, 4): (44.543, 360, (3, 6, 7, 8)),
+    (4, 32): (72.412, 1152, (3, 6, 7, 8)),
+    (8, 1): (24.918, 196, (2, 2, 2, 2, 2, 3, 4, 7)),
+    (8, 4): (70.065, 480, (2, 2, 2, 3, 3, 4, 4, 4)),
+    (8, 32): (132.413, 1280, (2, 2, 2, 3, 3, 4, 4, 4)),
+}
+FASTER = pytest.mark.xfail(
+    strict=True,
+    reason="predicted 28 % faster: the run is 1.62 times slower than with 32 micro-batches, where the other partitions lose "
+    "1.15 and 1.89 times and are predicted to",
+)
+
+
+@pytest.fixture(scope="module")
+def amoebanet():
+    found = {}
+    for (partitions, microbatches), (_, batch, cells) in AMOEBANET.items():
+        training = {"global_batch": batch, "recompute": "stage" if microbatches == 1 else "stage_except_last"}
+        pipeline = {"microbatch": batch // microbatches, "balance": [0, *accumulate(cells[:-1])]}
+        changes = {"training": training, "strategy": {"pipeline": pipeline}}
+        built = build(load_scenario(f"torchgpipe/amoebanet_{partitions}", changes=changes))
+        assert all(estimate.fits for estimate in built.memory())
+        seconds = simulate(built.program(), built.job.cluster, built.costs).step_time_s
+        found[partitions, microbatches] = batch / seconds
+    return found
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=FASTER) if row == (4, 4) else row for row in AMOEBANET], ids=str
+)
+def test_amoebanet_speed_within_15_percent(amoebanet, row):
+    """Images/s, and the speed-up that the page prints: over two partitions and one micro-batch."""
+    speed, two = AMOEBANET[row][0], AMOEBANET[2, 1][0]
+    assert amoebanet[row] == pytest.approx(speed, rel=0.15)
+    assert amoebanet[row] / amoebanet[2, 1] == pytest.approx(speed / two, rel=0.15)
 
 
 # pytorch/tutorials, intermediate_source/model_parallel_tutorial.py: seconds for three batches of 120 images.
