@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 OPERATIONS = {
-    False: "1x1 max3 none 1x7 1x1 1x7 max3 none avg3 1x1".split(),
-    True: "max2 max3 none 3x3 1x7 max3 none max2 avg3 1x1".split(),
+    False: ["1x1", "max3", "none", "1x7", "1x1", "1x7", "max3", "none", "avg3", "1x1"],
+    True: ["max2", "max3", "none", "3x3", "1x7", "max3", "none", "max2", "avg3", "1x1"],
 }
 INDICES = {False: (1, 1, 1, 0, 0, 0, 2, 2, 1, 5), True: (0, 0, 2, 1, 2, 2, 3, 1, 2, 3)}
 USED = {False: (0, 1, 1, 0, 0, 1, 0), True: (1, 1, 1, 1, 0, 0, 0)}
