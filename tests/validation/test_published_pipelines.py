@@ -133,8 +133,8 @@ AMOEBANET = {
 }
 FASTER = pytest.mark.xfail(
     strict=True,
-    reason="predicted 28 % faster: 1.36 times slower than with 32 micro-batches and not 1.63 times, while of two and of "
-    "eight partitions both are predicted within 9 %",
+    reason="predicted 28 % faster: 1.36 times slower than with 32 micro-batches and not 1.63 times, while of two and "
+    "of eight partitions both are predicted within 9 %",
 )
 
 

@@ -6,8 +6,8 @@ from simdml.errors import InfeasibleError
 from simdml.workload.catalog import find_model
 from simdml.workload.convnets.amoebanet import build_amoebanet_d
 
-# (layers, filters): millions of parameters in GPipe's table 1 (arXiv 1811.06965). Its largest, (72, 512) with 1.80 B, is
-# 2 % less than what the same cells give.
+# (layers, filters): millions of parameters in GPipe's table 1 (arXiv 1811.06965). Its largest, (72, 512), is
+# 1.80 B there, 2 % less than what the same cells give.
 PUBLISHED = {(18, 208): 82, (18, 416): 318, (18, 544): 542, (36, 544): 1050}
 
 
