@@ -26,10 +26,10 @@ FULL: Final = 0.99
 class InputActivity:
     """How a step was fed.
 
-    ``waits_s`` of the step are spent waiting for data or copying them among the kernels. ``stage_s`` is what each stage
-    takes at least for the data of a step, with what else its links carry. ``binding`` is the stage that makes training
-    wait; or ``"in turn"`` where batches are loaded while nothing is trained, ``"too few ahead"`` where stages wait for
-    each other, ``"nothing"``.
+    ``waits_s`` of the step are spent waiting for data or copying them among the kernels, on the ranks that wait longest
+    (those that do not load wait for them). ``stage_s`` is what each stage takes at least for the data of a step, with
+    what else its links carry. ``binding`` is the stage that makes training wait; or ``"in turn"`` where batches are
+    loaded while nothing is trained, ``"too few ahead"`` where stages wait for each other, ``"nothing"``.
     """
 
     waits_s: float

@@ -93,7 +93,7 @@ class Result:
         """How the step was fed with training data, if that is modelled."""
         if self.input_plan is None:
             return None
-        waits = self.breakdown.get(INPUT, 0.0)
+        waits = max(each.seconds.get(INPUT, 0.0) for each in self.breakdowns)
         return input_activity(self.recording.execution, self.input_plan, self.step_time_s, waits)
 
     def path_accounts(self) -> dict[str, float]:

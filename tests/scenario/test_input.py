@@ -191,6 +191,13 @@ def test_every_strategy_is_fed(strategy):
     assert slow.input.binding == "storage"
 
 
+def test_ranks_without_data_of_their_own_wait_for_those_that_load():
+    replicas = {"parameter_server": {"preset": "downpour", "model_parallel": 2}}
+    base = job(nodes=2, gpus=2, strategy=replicas, input=fed(storage={"total": "1 MB/s"}))
+    result = simdml.run(base | {"training": {"global_batch": 16}})
+    assert result.input.binding == "storage"
+
+
 def test_folding_and_coarsening_change_nothing():
     section = fed(decode="60 samples/s", storage={"per_node": "60 MB/s", "total": "100 MB/s"})
     base = job(nodes=2, gpus=4, input=section)
