@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from simdml.cluster.feed import Feed, feed_of
 from simdml.cluster.network import Network
 
 Integers = NDArray[np.int64]
+CLUSTERS_KEPT: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,28 @@ class Relocation:
             columns.append(distance != 0 if nodes.shape[1] <= 2 else distance)
         return np.concatenate(columns, axis=1).astype(np.int64)
 
+    @cached_property
+    def _spare(self) -> NDArray[np.bool_]:
+        """Which of the switches' links carry all that NICs can send."""
+        if self._network is None or not self._network.spare_kinds:
+            return np.zeros(0, dtype=np.bool_)
+        count = len(self._network.arrays()[0])
+        return np.array(
+            [self._network.kind(link) in self._network.spare_kinds for link in range(count)], dtype=np.bool_
+        )
+
+    @property
+    def has_spare_links(self) -> bool:
+        """Whether there are links that never limit a transfer: switches' that carry all that NICs can send."""
+        return bool(self._spare.any())
+
+    def limiting(self, links: Integers) -> NDArray[np.bool_]:
+        """Return for each of ``links`` whether it can limit a transfer."""
+        kept = np.ones(len(links), dtype=np.bool_)
+        between = links >= self.first_network_link
+        kept[between] = ~self._spare[links[between] - self.first_network_link]
+        return kept
+
     def relative(self, links: Sequence[int], nodes: Sequence[int]) -> RelativeLinks:
         """Return ``links`` relative to ``nodes``; raises ValueError for a link that belongs to none of them."""
         anchors: dict[int, dict[int, int]] = {}
@@ -99,9 +124,28 @@ class Relocation:
         return 1, stride, group.first_link - group.first_node * stride + (link - group.first_link) % stride
 
 
+@lru_cache(maxsize=CLUSTERS_KEPT)
 def relocation_of(cluster: Cluster) -> Relocation | None:
     """Return how links of ``cluster`` are relocated; None where they follow no formula, as in an explicit graph."""
     if cluster.transport is None:
         return None
     inside = sum(group.num_nodes * len(group.template.links) for group in cluster.node_groups)
     return Relocation(cluster.node_groups, cluster.network, inside, feed_of(cluster))
+
+
+def equal_rows(rows: Integers) -> tuple[Integers, list[int]]:
+    """Return for each row the number of the set of equal rows it is in, and each set's first row."""
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64), []
+    _, first, sets = np.unique(_row_hashes(rows), return_index=True, return_inverse=True)
+    if not np.array_equal(rows, rows[first][sets]):
+        _, first, sets = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return sets.reshape(-1).astype(np.int64), first.tolist()
+
+
+def _row_hashes(rows: Integers) -> NDArray[np.uint64]:
+    """Return equal numbers for equal rows; unequal rows share one only by accident."""
+    odd = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
+    with np.errstate(over="ignore"):
+        hashes: NDArray[np.uint64] = (rows.astype(np.uint64) * odd).sum(axis=1)
+    return hashes

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.endpoint import Endpoint, gpu, host
-from simdml.cluster.relocation import relocation_of
+from simdml.cluster.relocation import equal_rows, relocation_of
 from simdml.costs.collectives.plan import TransferPlan
 from simdml.costs.model import CostModel
 from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Load, Pull, Push, Send
@@ -135,8 +136,7 @@ class _TableBuilder:
         self.devices = program.devices()
         self.members: dict[tuple[object, ...], _Places] = {}
         self.families: dict[tuple[object, ...], int] = {}
-        network = getattr(cluster, "network", None)
-        self.spare: frozenset[str] = network.spare_kinds if network is not None else frozenset()
+        self.limiting: dict[tuple[int, int], tuple[TransferPlan, tuple[int, ...], tuple[float, ...]]] = {}
 
     def add(self, key: tuple[object, ...], instruction: Communication, classes: list[int]) -> None:
         """Add the transfers of ``instruction``, which rank classes ``classes`` issue."""
@@ -202,7 +202,7 @@ class _TableBuilder:
         if isinstance(instruction, Push | Pull):
             servers = np.array([self.program.servers[instruction.server].nodes], dtype=np.int64)
             nodes = np.concatenate([nodes, servers.repeat(len(nodes), axis=0)], axis=1)
-        alike_of_row, first_rows = _equal_rows(np.concatenate([local, self.relocation.likeness(nodes)], axis=1))
+        alike_of_row, first_rows = equal_rows(np.concatenate([local, self.relocation.likeness(nodes)], axis=1))
         return _Places(members, ordered, nodes, alike_of_row, first_rows)
 
     def _plan(self, instruction: Communication, members: Integers) -> TransferPlan:
@@ -232,14 +232,15 @@ class _TableBuilder:
         be sprayed evenly over them, so a NIC is always full first. Leaving them out changes no rate, and lets ranks
         that differ only in the switches between them be of one class.
         """
-        if not self.spare or self.relocation is None:
+        if self.relocation is None or not self.relocation.has_spare_links:
             return plan
-        kind, inside = self.cluster.links.kind, self.relocation.first_network_link
-        loads = zip(plan.links, plan.weights, strict=True)
-        kept = [(link, weight) for link, weight in loads if link < inside or kind(link) not in self.spare]
-        if len(kept) == len(plan.links):
-            return plan
-        return replace(plan, links=tuple(link for link, _ in kept), weights=tuple(w for _, w in kept))
+        key = (id(plan.links), id(plan.weights))
+        if key not in self.limiting:
+            kept = self.relocation.limiting(np.array(plan.links, dtype=np.int64))
+            links, weights = compress(plan.links, kept), compress(plan.weights, kept)
+            self.limiting[key] = (plan, tuple(links), tuple(weights))
+        _, kept_links, kept_weights = self.limiting[key]
+        return replace(plan, links=kept_links, weights=kept_weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,21 +252,3 @@ class _Places:
     nodes: Integers
     alike_of_row: Integers
     first_rows: range | list[int]
-
-
-def _equal_rows(rows: Integers) -> tuple[Integers, list[int]]:
-    """Return for each row the number of the set of equal rows it is in, and each set's first row."""
-    if not len(rows):
-        return np.zeros(0, dtype=np.int64), []
-    _, first, sets = np.unique(_row_hashes(rows), return_index=True, return_inverse=True)
-    if not np.array_equal(rows, rows[first][sets]):
-        _, first, sets = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return sets.reshape(-1).astype(np.int64), first.tolist()
-
-
-def _row_hashes(rows: Integers) -> NDArray[np.uint64]:
-    """Return equal numbers for equal rows; unequal rows share one only by accident."""
-    odd = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
-    with np.errstate(over="ignore"):
-        hashes: NDArray[np.uint64] = (rows.astype(np.uint64) * odd).sum(axis=1)
-    return hashes

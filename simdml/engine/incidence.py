@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,13 @@ class Incidence:
         self.links: Integers = np.flatnonzero(used)
         number = np.cumsum(used) - 1
         self.blocks = [Block(flows, number[links], weights) for flows, links, weights in loads]
+
+    @cached_property
+    def weight_numbers(self) -> tuple[list[Integers], int]:
+        """Numbers for the weights of every block, equal for equal weights, and how many there are."""
+        known: dict[float, int] = {}
+        ids = [np.array([known.setdefault(w, len(known)) for w in b.weights], dtype=np.int64) for b in self.blocks]
+        return ids, len(known)
 
     def flow_kinds(self) -> NDArray[np.uint64]:
         """Return numbers that are equal for flows of one family with equal prices."""

@@ -148,7 +148,7 @@ def _flow_sides_differ(
 
 
 def _loads_differ(incidence: Incidence, like: Labels, link_class: Labels) -> bool:
-    ids, num_weights = _weight_ids(incidence)
+    ids, num_weights = incidence.weight_numbers
     width = np.zeros(incidence.num_flows, dtype=np.int64)
     by_width: dict[int, list[tuple[Labels, Labels]]] = {}
     for block, weight in zip(incidence.blocks, ids, strict=True):
@@ -167,13 +167,6 @@ def _loads_differ(incidence: Incidence, like: Labels, link_class: Labels) -> boo
     return False
 
 
-def _weight_ids(incidence: Incidence) -> tuple[list[Labels], int]:
-    """Return numbers for the weights of every block, equal for equal weights, and how many there are."""
-    known: dict[float, int] = {}
-    ids = [np.array([known.setdefault(w, len(known)) for w in b.weights], dtype=np.int64) for b in incidence.blocks]
-    return ids, len(known)
-
-
 def _rank_side_differs(membership: Membership, num_ranks: int, flow_class: Labels, like: Labels) -> bool:
     columns = membership.ranks.T if membership.ordered else [membership.ranks]
     for ranks in columns:
@@ -188,7 +181,7 @@ def _rank_side_differs(membership: Membership, num_ranks: int, flow_class: Label
 def _link_side_differs(incidence: Incidence, flow_class: Labels, like: Labels) -> bool:
     if not incidence.blocks:
         return False
-    ids, num_weights = _weight_ids(incidence)
+    ids, num_weights = incidence.weight_numbers
     num_flows = int(flow_class.max()) + 1
     per_link = num_flows * num_weights
     blocks = zip(incidence.blocks, ids, strict=True)

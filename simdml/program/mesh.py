@@ -51,6 +51,12 @@ class Mesh:
         """Return the coordinate of ``rank`` along ``axis``."""
         return rank // self.strides[axis] % self.sizes[axis] if axis in self.sizes else 0
 
+    def coordinates(self, ranks: NDArray[np.int64], axis: str) -> NDArray[np.int64]:
+        """Return :meth:`coordinate` of every one of ``ranks``."""
+        if axis not in self.sizes:
+            return np.zeros_like(ranks)
+        return ranks // self.strides[axis] % self.sizes[axis]
+
     def neighbour(self, rank: int, axis: str, offset: int) -> int:
         """Return the rank ``offset`` places further along ``axis``, wrapping around."""
         here = self.coordinate(rank, axis)
@@ -58,7 +64,7 @@ class Mesh:
 
     def neighbours(self, ranks: NDArray[np.int64], axis: str, offset: int) -> NDArray[np.int64]:
         """Return :meth:`neighbour` of every one of ``ranks``."""
-        here = ranks // self.strides[axis] % self.sizes[axis]
+        here = self.coordinates(ranks, axis)
         return ranks + ((here + offset) % self.sizes[axis] - here) * self.strides[axis]
 
 

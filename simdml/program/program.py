@@ -218,10 +218,13 @@ def _check(program: Program) -> None:
 
 def _together(program: Program, group: Group) -> set[tuple[int, ...]]:
     """Return the sets of two and more rank classes that share a communicator of ``group``."""
+    if len(program.classes) == 1:
+        return set()
     classes = np.array(program.class_of_rank, dtype=np.int64)[group.members(program.mesh)]
-    classes.sort(axis=1)
-    mixed = classes[classes[:, 0] != classes[:, -1]]
-    return {tuple(dict.fromkeys(row)) for row in np.unique(mixed, axis=0).tolist()}
+    mixed = classes[(classes != classes[:, :1]).any(axis=1)]
+    present = np.zeros((len(mixed), len(program.classes)), dtype=np.bool_)
+    present[np.arange(len(mixed))[:, np.newaxis], mixed] = True
+    return {tuple(np.flatnonzero(row).tolist()) for row in np.unique(present, axis=0)}
 
 
 def _check_class(rank_program: RankProgram, groups: set[str]) -> None:

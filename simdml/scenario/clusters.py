@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 
 from simdml.cluster.cluster import Cluster
@@ -70,4 +71,9 @@ def server_nodes(cluster: Cluster) -> list[int]:
 
 def worker_nodes(cluster: Cluster, gpus: int) -> list[int]:
     """Return the nodes of the first ``gpus`` GPUs."""
-    return list(dict.fromkeys(cluster.node_of(gpu) for gpu in range(gpus)))
+    nodes: list[int] = []
+    for group in cluster.node_groups:
+        if group.template.gpus and group.first_gpu < gpus:
+            used = min(group.num_nodes, ceil((gpus - group.first_gpu) / group.template.gpus))
+            nodes += range(group.first_node, group.first_node + used)
+    return nodes

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from simdml.program.instructions import (
     Collective,
     CollectiveKind,
@@ -56,6 +58,7 @@ def compile_hybrid(job: Job, *, evaluates: bool = False) -> Program:
         for device in range(pipeline.depth)
     ]
     classes = tuple(builder.build() for builder in builders)
+    ranks = np.arange(job.mesh.num_ranks, dtype=np.int64)
     groups = [Group("tp", ("tp",)), Group("cp", ("cp",)), *replica_groups(job), *pipeline.groups()]
     if job.training.clip_gradients:
         groups.append(Group(NORM, builders[0].replica.norm_axes()))
@@ -63,9 +66,7 @@ def compile_hybrid(job: Job, *, evaluates: bool = False) -> Program:
         name=job.name,
         mesh=job.mesh,
         classes=classes,
-        class_of_rank=tuple(
-            min(rank, len(roles) - 1) + job.mesh.coordinate(rank, "pp") for rank in range(job.mesh.num_ranks)
-        ),
+        class_of_rank=tuple((np.minimum(ranks, len(roles) - 1) + job.mesh.coordinates(ranks, "pp")).tolist()),
         groups=tuple(group for group in groups if any(job.mesh.size(axis) > 1 for axis in group.axes)),
     )
 

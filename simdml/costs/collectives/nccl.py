@@ -10,6 +10,7 @@ from functools import lru_cache
 from simdml.calibration.communication import CommunicationFit, NcclFit
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.endpoint import gpu
+from simdml.costs.collectives.load import Traffic
 from simdml.costs.collectives.nccl_forced import ANY, Allowed
 from simdml.costs.collectives.nccl_graph import uses_nvlink
 from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, Hardware, Protocol, tables
@@ -18,7 +19,7 @@ from simdml.costs.collectives.placement import Group, Placement
 from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
 from simdml.costs.collectives.point_to_point import all_to_all, one_send, shift
 from simdml.costs.collectives.steps import Step, StepAlgorithm, loads_of
-from simdml.costs.collectives.traffic import Traffic, collective_traffic
+from simdml.costs.collectives.traffic import collective_traffic
 from simdml.errors import InfeasibleError
 
 _SENDS = {CollectiveKind.SEND_RECV: one_send, CollectiveKind.SHIFT: shift, CollectiveKind.ALL_TO_ALL: all_to_all}

@@ -10,44 +10,13 @@ spines.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-
 from simdml.cluster.cluster import Cluster
-from simdml.cluster.endpoint import gpu as gpu_endpoint
+from simdml.costs.collectives.load import Load, Traffic
 from simdml.costs.collectives.nccl_collnet import COLLNET
 from simdml.costs.collectives.nccl_graph import Fabric, uses_nvlink
 from simdml.costs.collectives.nccl_tables import Algorithm
 from simdml.costs.collectives.placement import Group, NodePart
 from simdml.costs.collectives.plan import CollectiveKind
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """``weights[i]`` bytes on ``links[i]`` per payload byte; ``limit_bytes_per_s`` the payload rate that fills one."""
-
-    links: tuple[int, ...]
-    weights: tuple[float, ...]
-    limit_bytes_per_s: float
-
-
-@dataclass(slots=True)
-class _Load:
-    cluster: Cluster
-    bytes: dict[int, float] = field(default_factory=dict)
-
-    def link(self, link: int, weight: float) -> None:
-        self.bytes[link] = self.bytes.get(link, 0.0) + weight
-
-    def path(self, source: int, target: int, weight: float, rail: int | None = None) -> None:
-        for link in self.cluster.router.links_between(gpu_endpoint(source), gpu_endpoint(target), rail):
-            self.link(link, weight)
-
-    def traffic(self) -> Traffic:
-        used = sorted((link, weight) for link, weight in self.bytes.items() if weight > 0.0)
-        capacity = self.cluster.links.capacity_bytes_per_s
-        limit = min((float(capacity[link]) / weight for link, weight in used), default=math.inf)
-        return Traffic(tuple(link for link, _ in used), tuple(weight for _, weight in used), limit)
 
 
 def collective_traffic(
@@ -57,7 +26,7 @@ def collective_traffic(
 
     With ``pxn`` GPUs use each other's NICs over NVLink in an all-to-all.
     """
-    load = _Load(cluster)
+    load = Load(cluster)
     if kind is CollectiveKind.SEND_RECV:
         load.path(group.members[0], group.members[1], 1.0)
     elif kind is CollectiveKind.SHIFT:
@@ -98,7 +67,7 @@ def _reduced_share(kind: CollectiveKind, group: Group) -> float:
     return 1.0 if kind is CollectiveKind.ALL_REDUCE else (nodes - 1) / nodes
 
 
-def _ring(load: _Load, kind: CollectiveKind, group: Group) -> None:
+def _ring(load: Load, kind: CollectiveKind, group: Group) -> None:
     ranks, nodes = group.ranks, len(group.parts)
     rooted = kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
     share = 1.0 if rooted else (ranks - 1) / ranks
@@ -115,7 +84,7 @@ def _ring(load: _Load, kind: CollectiveKind, group: Group) -> None:
     _across(load, group, share, idle)
 
 
-def _inside(load: _Load, part: NodePart, share: float, idle: int | None = None) -> None:
+def _inside(load: Load, part: NodePart, share: float, idle: int | None = None) -> None:
     """Put ``share`` on every GPU's way to its neighbours in the node, but for the hop numbered ``idle``."""
     gpus = part.gpus
     if len(gpus) < 2:
@@ -133,7 +102,7 @@ def _inside(load: _Load, part: NodePart, share: float, idle: int | None = None) 
         load.path(source, target, share)
 
 
-def _across(load: _Load, group: Group, share: float, idle: int | None = None) -> None:
+def _across(load: Load, group: Group, share: float, idle: int | None = None) -> None:
     """Put ``share`` bytes on the way from every node to the next, spread over the NICs in use."""
     parts = group.parts
     if len(parts) < 2:
@@ -147,7 +116,7 @@ def _across(load: _Load, group: Group, share: float, idle: int | None = None) ->
             load.path(source, target, share / len(here.exits), nic)
 
 
-def _in_switch(load: _Load, kind: CollectiveKind, group: Group) -> None:
+def _in_switch(load: Load, kind: CollectiveKind, group: Group) -> None:
     """NVLS: a GPU's whole buffer is read by the switch and its own 1/n share comes back reduced, or is multicast."""
     for part in group.parts:
         size = len(part.gpus)
@@ -155,12 +124,10 @@ def _in_switch(load: _Load, kind: CollectiveKind, group: Group) -> None:
         sent = {CollectiveKind.ALL_GATHER: own, CollectiveKind.REDUCE_SCATTER: 1.0}.get(kind, 1.0 + own)
         received = {CollectiveKind.ALL_GATHER: 1.0, CollectiveKind.REDUCE_SCATTER: own}.get(kind, 1.0 + own)
         for gpu in part.gpus:
-            out, into = load.cluster.gpu_port_links(gpu)
-            load.link(out, sent)
-            load.link(into, received)
+            load.port(gpu, sent, received)
 
 
-def _all_to_all(load: _Load, group: Group, *, pxn: bool) -> None:
+def _all_to_all(load: Load, group: Group, *, pxn: bool) -> None:
     ranks = group.ranks
     here = ranks / len(group.parts)
     away = (ranks - here) / ranks
@@ -169,9 +136,9 @@ def _all_to_all(load: _Load, group: Group, *, pxn: bool) -> None:
         size = len(part.gpus)
         beside = away * (size - 1) / size if relayed else 0.0
         if part.kind.fabric is Fabric.NVSWITCH:
-            for gpu in part.gpus:
-                for link in load.cluster.gpu_port_links(gpu) if size > 1 else ():
-                    load.link(link, (size - 1) / ranks + beside)
+            each = (size - 1) / ranks + beside
+            for gpu in part.gpus if size > 1 else ():
+                load.port(gpu, each, each)
         else:
             for source in part.gpus:
                 for target in part.gpus:
@@ -190,13 +157,11 @@ def _relays(cluster: Cluster, group: Group) -> bool:
     return gpudirect and rails and all(uses_nvlink(part.kind) for part in group.parts)
 
 
-def _across_rails(load: _Load, group: Group, share: float) -> None:
+def _across_rails(load: Load, group: Group, share: float) -> None:
     """Put ``share`` bytes on the way from every node to the next, from each NIC in use here to each there."""
     parts = group.parts
     for here, there in zip(parts, (*parts[1:], parts[0]), strict=True) if len(parts) > 1 else ():
         each = share / len(here.exits) / len(there.exits)
         for leave, source in here.exits:
             for enter, target in there.exits:
-                ends = gpu_endpoint(source), gpu_endpoint(target)
-                for link in load.cluster.router.links_by(*ends, leave, enter):
-                    load.link(link, each)
+                load.path(source, target, each, leave, enter)
