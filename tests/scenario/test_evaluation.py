@@ -9,8 +9,10 @@ import simdml.reporting.headline
 from simdml.errors import DocumentError
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
+from simdml.scenario.simulate import simulate
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.evaluation import compile_evaluation
+from simdml.studies.cost.statement import statement
 
 GPT = {
     "cluster": {"name": "dgx_a100", "nodes": 1},
@@ -105,3 +107,14 @@ def test_workers_of_servers_evaluate_alone():
     assert not [line for line in program.lines() if any(word in line for word in ("push", "pull", "broadcast"))]
     result = simdml.run(job)
     assert 0 < result.evaluation.seconds < 2 * result.step_time_s
+
+
+def test_time_to_a_target_has_the_evaluations_in_it():
+    base = GPT | {"gpus": 1, "target": {"steps": 1000}, "cost": {"gpu_hour": "2 USD/h"}}
+    plain, evaluated = (load_scenario(base | more) for more in ({}, {"evaluation": SECTION}))
+    before, after = (statement(simulate(each), each).target for each in (plain, evaluated))
+    one = simulate(evaluated).evaluation.seconds
+    assert after.seconds == pytest.approx(before.seconds + 10 * one)
+    assert after.evaluation_s == pytest.approx(10 * one)
+    assert after.usd == pytest.approx(before.usd * after.seconds / before.seconds)
+    assert before.evaluation_s == 0

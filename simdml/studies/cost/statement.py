@@ -34,13 +34,14 @@ class Rented:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What reaching the target takes."""
+    """What reaching the target takes; ``evaluation_s`` of the seconds are evaluation, at the power of training."""
 
     steps: float
     seconds: float
     usd: float | None = None
     kwh: float | None = None
     kg_co2e: float | None = None
+    evaluation_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,18 @@ def _target(
             tokens_per_sample=None if tokens is None else round(tokens / result.samples_per_step),
             mean_staleness=0.0 if result.servers is None else result.servers.mean_staleness,
         )
+    seconds, whole = steps * result.step_time_s, steps
+    if result.evaluation is not None:
+        whole = steps / (1 - result.evaluation.share(result.step_time_s))
     once = 0.0 if cost is None or cost.traffic is None else cost.traffic.size * cost.traffic.price
-    kwh = None if kwh_per_step is None else kwh_per_step * steps
+    kwh = None if kwh_per_step is None else kwh_per_step * whole
     return Target(
         steps=steps,
-        seconds=steps * result.step_time_s,
-        usd=None if usd_per_step is None else usd_per_step * steps + once,
+        seconds=whole * result.step_time_s,
+        usd=None if usd_per_step is None else usd_per_step * whole + once,
         kwh=kwh,
         kg_co2e=_carbon(scenario.spec.energy, kwh),
+        evaluation_s=whole * result.step_time_s - seconds,
     )
 
 

@@ -35,7 +35,8 @@ def _target_rows(found: Statement) -> list[Row]:
     target = found.target
     if target is None:
         return []
-    made = [("to the target", f"{format_count(target.steps)} steps, {format_time(target.seconds)}")]
+    evaluated = f", {format_time(target.evaluation_s)} of them evaluation" if target.evaluation_s else ""
+    made = [("to the target", f"{format_count(target.steps)} steps, {format_time(target.seconds)}{evaluated}")]
     if target.usd is not None:
         made.append(("cost of the target", format_money(target.usd)))
     if target.kwh is not None:
