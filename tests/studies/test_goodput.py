@@ -116,9 +116,29 @@ def test_who_writes_what():
     assert sizes["zero1"].node_written_bytes == pytest.approx(2 * parameters + 12 * parameters / 16, rel=1e-4)
     assert sizes["fsdp2"].total_bytes == 12 * parameters
     assert sizes["fsdp2"].node_written_bytes == pytest.approx(12 * parameters / 16, rel=0.001)
+    of_zero1 = 2 * parameters + 12 * parameters / 128
+    assert sizes["ddp"].copy_s == pytest.approx(total * sizes["zero1"].copy_s / of_zero1, rel=1e-4)
     assert sizes["ddp"].copy_s > sizes["zero1"].copy_s > sizes["fsdp2"].copy_s
     # PCIe 4 x16 at about 25 GB/s, eight GPUs of a DGX A100 by twos on a switch.
     assert total / 50e9 < sizes["ddp"].copy_s < total / 10e9
+
+
+def test_offloaded_state_is_written_without_a_copy():
+    built = build(load_scenario("gpt2_xl_zero2_offload"))
+    parameters = built.job.build(1).parameter_count
+    size = checkpoint_size(built)
+    nodes = built.job.cluster.num_nodes
+    assert size.node_written_bytes == pytest.approx(2 * parameters + 12 * parameters / nodes)
+    on_gpus = checkpoint_size(build(load_scenario("gpt2_xl_zero2")))
+    assert on_gpus.total_bytes == size.total_bytes
+    assert on_gpus.copy_s > size.copy_s > 0
+
+
+def test_servers_write_their_shards():
+    built = build(load_scenario("vgg16_parameter_server_25gbe"))
+    size = checkpoint_size(built)
+    assert size.node_written_bytes == size.total_bytes / 8
+    assert size.copy_s == 0
 
 
 def test_given_sizes_scale_everything():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simdml.cluster.endpoint import gpu, host
 from simdml.scenario.building import Built
+from simdml.scenario.clusters import worker_nodes
 from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES
-from simdml.strategies.job import Job
+from simdml.strategies.data_parallel.replica import converted_gradient_bytes
+from simdml.strategies.job import Job, gradient_ranks
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
 
@@ -37,23 +40,46 @@ def checkpoint_size(built: Built, given_bytes: float | None = None) -> Checkpoin
     :func:`~simdml.workload.optimizer.optimizer_state_bytes_per_parameter`); who holds what, from the memory of the
     rank classes. ``given_bytes`` scales all of it.
     """
-    job = built.job
-    weights, state = _model_bytes(job)
-    held = [(each.parameters, each.optimizer) for each in built.memory()]
+    job, whole = built.job, _model_bytes(built.job)
+    total = sum(whole)
+    kept = _kept_share(job)
+    classes = [(each.parameters, kept * each.optimizer) for each in built.memory()]
     gpus = min(len(job.cluster.gpus_of(job.cluster.node_of(0))), job.mesh.num_ranks)
+    offloaded = _offloaded_bytes(job, whole, classes)
     if job.parameter_server is not None:
-        written, copied = (weights + state) / len(job.parameter_server.nodes), 0.0
+        written, copied = total / len(job.parameter_server.nodes), 0.0
     else:
-        largest = [max(parts[index] for parts in held) for index in (0, 1)]
-        written = sum(min(total, gpus * each) for total, each in zip((weights, state), largest, strict=True))
-        copied = sum(largest)
-    scale = 1.0 if given_bytes is None else given_bytes / (weights + state)
+        on_node = [[gpus * mine for mine in parts] for parts in classes]
+        written = max(sum(map(min, whole, parts)) for parts in on_node)
+        copied = max(map(sum, classes))
+    scale = 1.0 if given_bytes is None else given_bytes / total
     return CheckpointSize(
-        scale * (weights + state),
-        scale * written,
-        scale * gpus * max(sum(parts) for parts in held),
+        scale * total,
+        scale * (written + offloaded),
+        scale * (gpus * max(map(sum, classes)) + offloaded),
         scale * copied * _copy_s_per_byte(job, gpus),
     )
+
+
+def _kept_share(job: Job) -> float:
+    """Return how much of the optimizer's memory is state: not the fp32 gradients that masters are updated with.
+
+    ZeRO and FSDP count none there.
+    """
+    training = job.training
+    own_memory = job.data_parallel is not None and job.data_parallel.kind.startswith("zero")
+    if gradient_ranks(job.mesh) > 1 and (own_memory or "dp_shard" in job.mesh.sizes):
+        return 1.0
+    state = optimizer_state_bytes_per_parameter(training.optimizer, training.state_precision)
+    return state / (state + converted_gradient_bytes(training)) if state else 1.0
+
+
+def _offloaded_bytes(job: Job, whole: tuple[float, float], classes: Sequence[tuple[float, float]]) -> float:
+    """Return what a node holds of the parts that are on no device, in equal shards, and so are there without a copy."""
+    if job.parameter_server is not None:
+        return 0.0
+    nodes = len(worker_nodes(job.cluster, job.mesh.num_ranks))
+    return sum(all_of / nodes for index, all_of in enumerate(whole) if not any(parts[index] for parts in classes))
 
 
 def _model_bytes(job: Job) -> tuple[float, float]:
