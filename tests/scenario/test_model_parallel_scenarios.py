@@ -14,6 +14,7 @@ from simdml.resources import available
 from simdml.scenario.building import build
 from simdml.scenario.explaining import defaults
 from simdml.scenario.loading import load_scenario
+from simdml.strategies.compiler import _compiled
 
 NAMES = [name for name in available("scenarios") if name.startswith(("context_parallel/", "expert_parallel/"))]
 DEEPSEEK = "expert_parallel/deepseek_v3_like"
@@ -53,14 +54,17 @@ def test_folded_equals_unfolded(name):
 
 
 def test_a_mixture_of_experts_on_2048_gpus_takes_a_moment():
-    """About 0.5 s on one core at rest; the bound here is wide, for machines that are not."""
+    """About 0.4 s on one core at rest, the program included; the bound here is for machines that are not."""
     built = build(load_scenario(DEEPSEEK))
     assert built.job.mesh == Mesh((("tp", 1), ("ep", 64), ("dp", 2), ("pp", 16)))
     assert built.fitting_memory()
-    program = built.program()
-    began = time.process_time()
-    recording = simulate(program, built.job.cluster, built.costs)
-    assert time.process_time() - began < 3.0
+    took = []
+    for _ in range(3):
+        _compiled.cache_clear()
+        began = time.process_time()
+        recording = simulate(built.program(), built.job.cluster, built.costs)
+        took.append(time.process_time() - began)
+    assert min(took) < 1.0
     assert recording.execution.partition.num_classes == 16
 
 
@@ -71,10 +75,21 @@ def test_a_small_copy_of_it_is_the_same_folded_and_unfolded():
         "strategy": {"mesh": {"pp": 4, "ep": 4}},
         "model": {"config": None, "name": "mixtral_8x7b"},
     }
-    built = build(load_scenario(DEEPSEEK, changes=small))
+    assert folded_and_not(DEEPSEEK, small)
+    real = {
+        "cluster": {"nodes": 2},
+        "training": {"global_batch": 32},
+        "strategy": {"mesh": {"pp": 4, "ep": 4}},
+    }
+    assert folded_and_not("expert_parallel/deepseek_v3", real)
+
+
+def folded_and_not(name, changes):
+    """Return whether a step takes as long folded as unfolded."""
+    built = build(load_scenario(name, changes=changes))
     program = built.program()
     times = [simulate(program, built.job.cluster, built.costs, folded=folded).step_time_s for folded in (True, False)]
-    assert times[0] == times[1]
+    return times[0] == times[1]
 
 
 def test_ranks_that_share_experts_are_data_parallel_ranks():
