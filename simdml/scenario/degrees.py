@@ -111,7 +111,7 @@ def _data_axes(mesh: MeshSpec, dp: int, document: Document, kind: Kind, node_gpu
         return (("dp", dp),)
     shard = mesh.dp_shard or _shards(mesh, dp, kind, node_gpus)
     replicate = mesh.dp_replicate or dp // shard
-    if shard * replicate != dp or (shard == 1 and dp > 1):
+    if shard * replicate != dp or (shard * mesh.cp == 1 and dp > 1):
         raise InfeasibleError(
             f"dp_shard {shard} x dp_replicate {replicate} is not the {dp} replicas that tp and pp leave"
             if shard > 1
@@ -126,7 +126,7 @@ def _shards(mesh: MeshSpec, dp: int, kind: Kind, node_gpus: int) -> int:
     """Return the shards where the mesh does not say: all replicas, those of a node for HSDP, or what replicas leave."""
     if mesh.dp_replicate is not None:
         return max(dp // mesh.dp_replicate, 1)
-    return gcd(dp, max(node_gpus // mesh.tp, 1)) if kind.strategy.name == "hsdp" else dp
+    return gcd(dp, max(node_gpus // (mesh.tp * mesh.cp), 1)) if kind.strategy.name == "hsdp" else dp
 
 
 def _place(document: Document, mesh: MeshSpec, gpus: int) -> Place:

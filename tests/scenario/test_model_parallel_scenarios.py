@@ -133,6 +133,15 @@ def test_any_axes_in_any_order(mesh, axes):
     assert simdml.run("expert_parallel/mixtral_8x7b_fsdp2", **changes).step_time_s > 0
 
 
+def test_hybrid_shards_stay_in_a_node_with_the_ranks_that_share_a_sequence():
+    changes = {"strategy": {"mesh": {"cp": 2, "ep": 1}, "data_parallel": {"kind": "hsdp"}}}
+    mesh = build(load_scenario("expert_parallel/mixtral_8x7b_fsdp2", changes=changes)).job.mesh
+    assert mesh.axes == (("tp", 1), ("cp", 2), ("dp_shard", 4), ("dp_replicate", 4), ("pp", 1))
+    sequences_alone = {"strategy": {"mesh": {"cp": 2, "ep": 1, "dp_shard": 1}, "data_parallel": {"kind": "hsdp"}}}
+    mesh = build(load_scenario("expert_parallel/mixtral_8x7b_fsdp2", changes=sequences_alone)).job.mesh
+    assert mesh.size("dp_replicate") == 16
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
