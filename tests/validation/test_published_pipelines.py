@@ -170,7 +170,7 @@ MISSED = pytest.mark.xfail(
     strict=True,
     reason="predicted 13.3 % too long: convolutions of 20 images are priced 25 % dearer an image than those of 120, by "
     "a K80's profile that holds from 32 images of 224 pixels on, and the tutorial's GPU is not stated; its own fastest "
-    "split is of 12 images. Convolutions measured on P100 and V100 cost more than predicted where tiles are few, not less",
+    "split is of 12 images. Convolutions measured on P100 and V100 cost more than predicted where tiles are few",
 )
 
 
