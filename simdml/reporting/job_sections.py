@@ -139,8 +139,10 @@ def _memory(result: Predicted) -> Iterator[Block]:
     if not result.memory:
         return
     # matplotlib is slow to load.
-    from simdml.reporting.memory_figure import memory_figure
+    from simdml.reporting.gantt import spread
+    from simdml.reporting.memory_figure import CLASSES_SHOWN, memory_figure
 
+    shown = spread(result.memory, CLASSES_SHOWN)
     fullest = max(result.memory, key=lambda estimate: estimate.total / estimate.capacity)
     alt = f"Stacked bars of memory by part for every kind of rank. Fullest: {fullest.rank_class} with "
     alt += f"{format_bytes(fullest.total)} of {format_bytes(fullest.capacity)}."
@@ -152,6 +154,8 @@ def _memory(result: Predicted) -> Iterator[Block]:
             format_bytes(estimate.total),
             f"{share(estimate.total / estimate.capacity)} of {format_bytes(estimate.capacity)}",
         )
-        for estimate in result.memory
+        for estimate in shown
     )
-    yield Table("Memory at the peak of a step", ("ranks", *MEMORY_PARTS, "total", "of capacity"), rows)
+    caption = "Memory at the peak of a step"
+    caption += f", {len(shown)} of {len(result.memory)} kinds of rank" if len(shown) < len(result.memory) else ""
+    yield Table(caption, ("ranks", *MEMORY_PARTS, "total", "of capacity"), rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from simdml.results.plain import plain
 from simdml.results.record import record
 from simdml.studies.plan.candidate import Given, step_s
 from simdml.studies.plan.front import front
@@ -155,6 +156,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "plan",
         {
             "name": plan.name,
+            "scenario": _scenario(plan),
             "minimise": plan.goal.minimise,
             "targets": {
                 "finish_within_s": plan.goal.deadline_s,
@@ -182,6 +184,13 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         },
         version=plan.version,
     )
+
+
+def _scenario(plan: Plan) -> dict[str, Any]:
+    """Return the scenario of the best candidate, or of the first cluster where there is none."""
+    base = plan.sites[0].document
+    document = base if plan.best is None else plan.best.candidate.choice.applied(plan.best.candidate.site.document)
+    return {key: plain(value) for key, value in document.data.items() if key != "plan"}
 
 
 def _left(plan: Plan) -> dict[str, float] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import Final
 
+from simdml.costs.memory import MemoryEstimate
 from simdml.reporting.assumptions import assumption_sections
 from simdml.reporting.headline import headline, share, subject
 from simdml.reporting.job_sections import job_sections
@@ -101,13 +103,18 @@ def _statistics(result: Predicted) -> list[str]:
 
 
 def _warnings(result: Predicted) -> list[str]:
-    full = [
-        f"{estimate.rank_class} fills {share(estimate.total / estimate.capacity)} of its memory; what lies outside "
-        "tensors is estimated, and the job may not fit."
-        for estimate in result.memory
-        if estimate.total > NEARLY_FULL * estimate.capacity
-    ]
-    return [*map(_sentence, result.notes), *full]
+    return [*map(_sentence, result.notes), *_nearly_full(result.memory)]
+
+
+def _nearly_full(memory: Sequence[MemoryEstimate]) -> list[str]:
+    full = [estimate for estimate in memory if estimate.total > NEARLY_FULL * estimate.capacity]
+    if not full:
+        return []
+    fullest = max(full, key=lambda estimate: estimate.total / estimate.capacity)
+    others = f" and {len(full) - 1} other kinds of rank fill up to" if len(full) > 1 else " fills"
+    whose = "their" if len(full) > 1 else "its"
+    text = f"{fullest.rank_class}{others} {share(fullest.total / fullest.capacity)} of {whose} memory; "
+    return [_sentence(f"{text}what lies outside tensors is estimated, and the job may not fit")]
 
 
 def _sentence(note: str) -> str:

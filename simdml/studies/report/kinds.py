@@ -32,6 +32,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "sensitivity": Kind("sensitivity study", "simdml.studies.sensitivity.report"),
         "compare": Kind("comparison", "simdml.studies.compare.report"),
         "sweep": Kind("sweep", "simdml.studies.sweep.report", section="vary"),
+        "plan": Kind("plan", "simdml.studies.plan.report", section="plan"),
         "goodput": Kind("goodput study", "simdml.studies.goodput.report", section="goodput"),
         "fleet": Kind("fleet study", "simdml.studies.fleet.report", section="fleet"),
     }
