@@ -129,7 +129,7 @@ class _Builder:
                     add(TaskQueue(*whose, operations, stream.lanes, add).first)
                 else:
                     made = kind(*whose)
-                    made.operations, made.repeats_from = operations, repeats_from
+                    made.assign(operations, repeats_from)
                     add(made)
         return execution
 

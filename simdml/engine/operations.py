@@ -6,7 +6,6 @@ ahead of the simulation's clock.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -225,7 +224,7 @@ class Channel:
     __slots__ = ("messages", "receiver")
 
     def __init__(self) -> None:
-        self.messages: deque[tuple[float, float, Blame]] = deque()
+        self.messages: list[tuple[float, float, Blame]] = []
         self.receiver: Stream | None = None
 
     def deliver(self, start: float, end: float, blame: Blame) -> None:
@@ -245,7 +244,7 @@ class Channel:
         if not self.messages:
             self.receiver = stream
             return False
-        start, end, blame = self.messages.popleft()
+        start, end, blame = self.messages.pop(0)
         return end <= stream.ready or stream.advance(start, end, blame)
 
 
@@ -335,7 +334,7 @@ class Wait:
     def __init__(self, event: Event, lag: int = 0) -> None:
         self.event = event
         self.lag = lag
-        self.records: deque[tuple[float, Blame | None]] = deque([(-inf, None)] * lag)
+        self.records: list[tuple[float, Blame | None]] = [(-inf, None)] * lag
         self.waiter: Waiter | None = None
         event.waits.append(self)
 
@@ -344,13 +343,13 @@ class Wait:
         if not self.records:
             self.waiter = stream
             return False
-        time, blame = self.records.popleft()
+        time, blame = self.records.pop(0)
         return time <= stream.ready or stream.advance(time, time, blame)
 
     def take(self) -> bool:
         """Return whether a record came before, and count it as waited for."""
         if self.records:
-            self.records.popleft()
+            self.records.pop(0)
             return True
         return False
 

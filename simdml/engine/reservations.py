@@ -23,28 +23,32 @@ class Reservations:
         """Whether the links of ``bundle`` have room for another transfer, all going as fast as if alone."""
         on_link = self._on_link
         for link, load in bundle.loads:
-            for begin, end, other, _ in on_link[link]:
-                if begin < ends and end > begins:
-                    load += other  # noqa: PLW2901 - a sum
-                    if load > MOST:
-                        return False
+            reserved = on_link[link]
+            if reserved:
+                for begin, end, other, _ in reserved:
+                    if begin < ends and end > begins:
+                        load += other  # noqa: PLW2901 - a sum
+                if load > MOST:
+                    return False
         return True
 
     def add(self, booking: Booking, ends: float) -> None:
         """Reserve the links of ``booking`` until ``ends``."""
         self.num += 1
         booking.reserved = True
+        begins, on_link = booking.begins, self._on_link
         for link, load in booking.bundle.loads:
-            self._on_link[link].append((booking.begins, ends, load, booking))
+            on_link[link].append((begins, ends, load, booking))
 
     def remove(self, booking: Booking) -> None:
         """Give the links of ``booking`` free."""
         self.num -= 1
         booking.reserved = False
+        on_link = self._on_link
         for link in booking.bundle.links:
-            reserved = self._on_link[link]
+            reserved = on_link[link]
             if len(reserved) == 1:
-                reserved.clear()
+                reserved.pop()
             else:
                 reserved[:] = [each for each in reserved if each[3] is not booking]
 

@@ -67,12 +67,13 @@ class Agenda:
 
     def add(self, stream: Stream) -> None:
         """Let ``stream`` go on, and all that it releases, before anything else happens."""
-        streams = self._streams
-        streams.append(stream)
         if self._running:
+            self._streams.append(stream)
             return
         self._running = True
+        streams = self._streams
         try:
+            stream.run()
             while streams:
                 streams.popleft().run()
         finally:
@@ -94,11 +95,18 @@ class Stream(Track):
         self.agenda = agenda
         self.host = host
         self.operations: Sequence[Operation] = ()
+        self.last = -1
         self.repeats_from = 0
         self.index = 0
         self.step = 0
         self.ready = 0.0
         self.callbacks: list[Callable[[Any], None]] | None = None
+
+    def assign(self, operations: Sequence[Operation], repeats_from: int) -> None:
+        """Make ``operations`` what the stream does, those from ``repeats_from`` on in every step."""
+        self.operations = operations
+        self.last = len(operations) - 1
+        self.repeats_from = repeats_from
 
     def launch(self) -> None:
         """Begin the first operation of the first step."""
@@ -121,12 +129,17 @@ class Stream(Track):
 
     def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
         """End at ``end`` the operation in hand, which did not say so when it began, and go on."""
-        self.entries.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
+        index = self.index
+        self.entries.append(_entry(Entry, (index, self.ready, start, end, blame)))
         self.ready = end
-        self.go_on()
+        if index < self.last:
+            self.index = index + 1
+            self.agenda.add(self)
+        elif self._turn():
+            self.agenda.add(self)
 
     def go_on(self) -> None:
-        """Turn to the operation after the one in hand, which took no time or was ended."""
+        """Turn to the operation after the one in hand, which took no time."""
         if self._turn():
             self.agenda.add(self)
 
@@ -137,11 +150,13 @@ class Stream(Track):
 
     def run(self) -> None:
         """Run operations until one has to wait; those that take no time leave no entry."""
-        operations, last = self.operations, len(self.operations) - 1
-        while operations[self.index].begin(self):
-            if self.index < last:
-                self.index += 1
-            elif not self._turn():
+        operations, index, last = self.operations, self.index, self.last
+        while operations[index].begin(self):
+            if index < last:
+                self.index = index = index + 1
+            elif self._turn():
+                index = self.index
+            else:
                 return
 
     def end(self) -> None:
@@ -195,8 +210,10 @@ class PacedStream(Stream):
         """End the operation in hand at ``end``, now or by way of the heap, and go on."""
         if end > self.env.now:
             self.advance(start, end, blame)
-        else:
-            super().finish_at(start, end, blame)
+            return
+        self.entries.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
+        self.ready = end
+        self.go_on()
 
     def go_on(self) -> None:
         """Turn to the operation after the one in hand and begin it at once."""
