@@ -96,6 +96,11 @@ CASES = {
         ["wants 17 GPUs", "at least 3 nodes"],
     ),
     "too few jobs": ({"fleet": "  queue:\n    count: 10\n" + JOBS % ""}, 5, ["10 jobs are too few", "at least 20"]),
+    "ten million jobs": (
+        {"fleet": "  queue:\n    count: 10 M\n" + JOBS % ""},
+        5,
+        ["100,000,000 jobs in all", "count: 500,000 or less"],
+    ),
     "no such trace": ({"fleet": "  queue: {trace: ./jbos.csv}"}, 3, ["no file", "jobs.csv"]),
     "nodes of several kinds": (
         {

@@ -93,6 +93,11 @@ CASES = {
         5,
         ["training hardly advances", "fewer nodes"],
     ),
+    "endless": (
+        {"lines": "  period: 400000 d\n" + NODE, "target": ""},
+        5,
+        ["53,333 interruptions are to be expected", "watch a shorter period"],
+    ),
     "does not fit": ({"training": ", sequence: 1024", "model": "gpt3_175b"}, 6, ["does not fit"]),
 }
 

@@ -20,6 +20,8 @@ from simdml.studies.fleet.trace import read_trace
 from simdml.studies.fleet.waiting import Demand
 
 FLEET, QUEUE = "fleet", "queue"
+MOST_JOBS = 5_000_000
+"""Jobs of all runs together; they take some minutes."""
 _EXAMPLE = "fleet: {queue: {jobs: [{name: small, gpus: 8, every: 20 min, runs: 2 h}]}}"
 
 
@@ -60,6 +62,12 @@ def build_demand(spec: QueueSpec, scenario: Scenario) -> Demand:
     if spec.trace is not None:
         with located(scenario.document, FLEET, QUEUE, "trace"):
             return Demand(trace=tuple(read_trace(Path(relative(scenario, spec.trace, FLEET, QUEUE, "trace")))))
+    if spec.count * spec.repeats > MOST_JOBS:
+        raise InfeasibleError(
+            f"{spec.count * spec.repeats:,} jobs in all are more than the {MOST_JOBS:,} that are served",
+            place=scenario.document.place((FLEET, QUEUE, "count")),
+            hint=f"count: {min(spec.count, MOST_JOBS // spec.repeats):,} or less, or fewer repeats",
+        )
     if spec.count < 20:
         raise InfeasibleError(
             f"{spec.count} jobs are too few to say how long they wait",

@@ -22,6 +22,8 @@ from simdml.units import format_time
 GOODPUT = "goodput"
 HOPELESS = 20.0
 """A job that takes so many times as long as without failures is refused rather than simulated."""
+MOST_INTERRUPTIONS = 50_000
+"""A run of more is refused: a thousand of them take a minute."""
 _EXAMPLE = "goodput: {failures: llama3_2024, checkpoint: {every: optimal, to: 40 GB/s}, period: 30 d}"
 
 
@@ -74,6 +76,7 @@ def plan_campaign(scenario: Scenario, built: Built, step_time_s: float, mean_sta
         slow=_slow(spec, nodes),
     )
     _refuse_hopeless(scenario, campaign)
+    _refuse_endless(scenario, campaign)
     _refuse_early_deadline(scenario, spec, campaign)
     return Planned(campaign, size, steps, step_time_s, source, tuple(_assumptions(spec, campaign)))
 
@@ -189,6 +192,20 @@ def _refuse_hopeless(scenario: Scenario, campaign: Campaign) -> None:
             f"{format_time(campaign.checkpoints.interval_s + campaign.checkpoints.stall_s)}",
             place=scenario.document.place((GOODPUT,)),
             hint="write checkpoints more often, restart faster, or train on fewer nodes",
+        )
+
+
+def _refuse_endless(scenario: Scenario, campaign: Campaign) -> None:
+    """Refuse a campaign with more interruptions than can be simulated."""
+    rate = sum(each.rate_per_s for each in campaign.interruptions)
+    rate += campaign.slow.rate_per_s if campaign.slow is not None else 0.0
+    wall_s = campaign.period_s if campaign.work_s == inf else campaign.work_s * campaign.closed_form_slowdown()
+    if rate * wall_s > MOST_INTERRUPTIONS:
+        raise InfeasibleError(
+            f"{rate * wall_s:,.0f} interruptions are to be expected in every run of {format_time(wall_s)}, "
+            f"more than the {MOST_INTERRUPTIONS:,} that are simulated",
+            place=scenario.document.place((GOODPUT,)),
+            hint="watch a shorter period, or train less",
         )
 
 

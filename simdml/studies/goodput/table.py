@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final
 
 from simdml.studies.goodput.goodput import Goodput
+from simdml.studies.goodput.intervals import daly, optimal, young
 from simdml.studies.goodput.timeline import LOSSES
 from simdml.units import format_bytes, format_time
 
@@ -41,6 +43,11 @@ def _basis(found: Goodput) -> Iterator[tuple[str, str]]:
     yield "failures", f"one in {format_time(planned.campaign.mtbf_s)} on average; {planned.source}"
     yield "checkpoint", f"{format_bytes(planned.size.total_bytes)} every {_every(found)}"
     beside = f", then {format_time(checkpoints.write_s)} beside training" if checkpoints.write_s else ""
+    if checkpoints.stall_s and planned.campaign.mtbf_s != inf:
+        stall_s, mtbf_s = checkpoints.stall_s, planned.campaign.mtbf_s
+        best = optimal(stall_s, mtbf_s)
+        formulas = f"{format_time(young(stall_s, mtbf_s))} by Young, {format_time(daly(stall_s, mtbf_s))} by Daly"
+        yield "least is lost at", f"{format_time(best)} of training between two; {formulas}"
     yield "it takes", f"{format_time(checkpoints.stall_s)}{beside}; {format_time(checkpoints.load_s)} to load"
     yield "runs", f"{len(found.runs.wall_s):,}, seed {found.seed}"
 
