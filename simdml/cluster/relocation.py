@@ -94,6 +94,8 @@ class Relocation:
         """Return for each of ``links`` whether it can limit a transfer."""
         kept = np.ones(len(links), dtype=np.bool_)
         between = links >= self.first_network_link
+        if self._feed is not None:
+            between &= links < self._feed.first
         kept[between] = ~self._spare[links[between] - self.first_network_link]
         return kept
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simdml.cluster.feed import feed_of, with_feed
 from simdml.cluster.loading import load_cluster
 from simdml.cluster.relocation import relocation_of
 from simdml.costs.collectives.plan import CollectiveKind
@@ -64,3 +65,16 @@ def test_a_link_of_another_node_cannot_be_relative():
 
 def test_explicit_graphs_follow_no_formula():
     assert relocation_of(load_cluster("two_workstations")) is None
+
+
+def test_storage_and_decoders_can_always_limit():
+    cluster = load_cluster({"name": "dgx_h100", "nodes": 40})
+    fed = with_feed(cluster, shared_bytes_per_s=1e9, node_bytes_per_s=1e9, decode_bytes_per_s=[1e9] * 40)
+    relocation, feed = relocation_of(fed), feed_of(fed)
+    assert relocation is not None and feed is not None
+    for node in (0, 7, 39):
+        links = np.array([*feed.storage(node), *feed.decode(node)])
+        assert relocation.limiting(links).all()
+        assert relocation.relative(links.tolist(), [node]).of(np.array([[node]])).tolist() == [links.tolist()]
+        moved = relocation.relative(links.tolist(), [node]).of(np.array([[3]]))
+        assert moved.tolist() == [[*feed.storage(3), *feed.decode(3)]]
