@@ -71,7 +71,8 @@ def test_storage_and_decoders_can_always_limit():
     cluster = load_cluster({"name": "dgx_h100", "nodes": 40})
     fed = with_feed(cluster, shared_bytes_per_s=1e9, node_bytes_per_s=1e9, decode_bytes_per_s=[1e9] * 40)
     relocation, feed = relocation_of(fed), feed_of(fed)
-    assert relocation is not None and feed is not None
+    assert relocation is not None
+    assert feed is not None
     for node in (0, 7, 39):
         links = np.array([*feed.storage(node), *feed.decode(node)])
         assert relocation.limiting(links).all()
