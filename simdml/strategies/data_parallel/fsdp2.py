@@ -88,7 +88,11 @@ STRATEGY = Strategy(
     system="PyTorch fully_shard (FSDP2), torchtitan",
     meaning="parameters, gradients and optimizer state in shards, one group a block; what FSDP is today",
     models=_MODELS,
-    leaves_out=("Padding of every parameter's first dimension: a group is padded as a whole.",),
+    leaves_out=(
+        "Padding of every parameter's first dimension: a group is padded as a whole.",
+        "That experts are gathered later and reduced earlier than the rest of their block, and where blocks are computed "
+        "again gathered for that by themselves.",
+    ),
     sources=_SOURCES,
 )
 HYBRID = Strategy(
