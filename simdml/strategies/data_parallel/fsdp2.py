@@ -90,8 +90,8 @@ STRATEGY = Strategy(
     models=_MODELS,
     leaves_out=(
         "Padding of every parameter's first dimension: a group is padded as a whole.",
-        "That experts are gathered later and reduced earlier than the rest of their block, and where blocks are computed "
-        "again gathered for that by themselves.",
+        "That experts are gathered later and reduced earlier than the rest of their block, and where blocks are "
+        "computed again gathered for that by themselves.",
     ),
     sources=_SOURCES,
 )
