@@ -97,11 +97,11 @@ def test_refused(section):
 
 def test_workers_of_servers_evaluate_alone():
     job = {
-        "cluster": {"name": "pcie_8gpu_25gbe", "nodes": 2},
-        "model": "resnet50",
+        "cluster": {"name": "pcie_8gpu_25gbe", "nodes": 2, "node.gpus.count": 1},
+        "model": "alexnet",
         "training": {"batch_per_gpu": 8},
         "strategy": "parameter_server",
-        "evaluation": {"every": 100, "samples": 160},
+        "evaluation": {"every": 100, "samples": 20},
     }
     program = compile_evaluation(build(load_scenario(job)).job)
     assert not [line for line in program.lines() if any(word in line for word in ("push", "pull", "broadcast"))]
