@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
@@ -21,18 +22,28 @@ from simdml.program.mesh import Group, Mesh
 from simdml.program.program import Program, Stream
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A kind of GPU, and how many times longer than rated its kernels take."""
+
+    device: str
+    slowdown: float = 1.0
+
+
 @dataclass(slots=True)
 class LeastSeconds:
     """The least that instructions take on ranks of ``mesh``, the GPUs of ``cluster`` in order.
 
-    Kernels are those of the fastest device; a collective is that of the communicator that is placed best, of those of
-    the first node of every kind: nodes of a kind are alike, and the first rank's group lies nearest together.
+    Kernels are those of a ``pace``, of the fastest device without. A collective is that of the communicator that is
+    placed best, of those of the first node of every kind: nodes of a kind are alike, and the first rank's group lies
+    nearest together.
     """
 
     costs: CostModel
     cluster: Cluster
     mesh: Mesh
     groups: Iterable[Group]
+    pace: Pace | None = None
     _members: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     _collectives: dict[Collective, float] = field(default_factory=dict)
     _routines: dict[int, tuple[Routine, float]] = field(default_factory=dict)
@@ -74,16 +85,18 @@ class LeastSeconds:
     def _compute(self, instruction: Compute) -> float:
         found = self._kernels.get(id(instruction))
         if found is None:
-            devices = self.costs.compute.values()
-            on_host = instruction.on_host and self.costs.host is not None
-            models = [self.costs.host] if on_host else list(devices)
-            seconds = min(
-                sum(model.seconds(operator, self.costs.precision) for operator in instruction.operators)
-                for model in models
-                if model is not None
-            )
-            found = self._kernels[id(instruction)] = (instruction, seconds)
+            found = self._kernels[id(instruction)] = (instruction, self._seconds(instruction))
         return found[1]
+
+    def _seconds(self, instruction: Compute) -> float:
+        operators, precision = instruction.operators, self.costs.precision
+        if instruction.on_host and self.costs.host is not None:
+            return sum(self.costs.host.seconds(operator, precision) for operator in operators)
+        if self.pace is not None:
+            model = self.costs.compute[self.pace.device]
+            return self.pace.slowdown * sum(model.seconds(operator, precision) for operator in operators)
+        models = self.costs.compute.values()
+        return min(sum(model.seconds(operator, precision) for operator in operators) for model in models)
 
     def _collective(self, instruction: Collective) -> float:
         if instruction not in self._collectives:
@@ -110,10 +123,48 @@ class LeastSeconds:
         return [gpu for gpu in first if gpu < self.mesh.num_ranks]
 
 
-def least_step_s(program: Program, cluster: Cluster, costs: CostModel) -> float:
-    """Return seconds that a step of ``program`` takes at least: those of its busiest stream."""
-    least = LeastSeconds(costs, cluster, program.mesh, program.groups)
-    return max(least.stream(stream) for each in program.classes for stream in each.streams)
+@dataclass(frozen=True, slots=True, eq=False)
+class Paces:
+    """The different paces of a job's GPUs, and which of them each rank has."""
+
+    every: tuple[Pace, ...]
+    of_rank: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, cluster: Cluster, gpus: Sequence[int], slowdowns: Sequence[float]) -> Paces:
+        """Return the paces of ``gpus``: every kind as rated, and as slow as the slowest of that kind."""
+        names = [cluster.device(gpu).name for gpu in gpus]
+        worst: dict[str, float] = {}
+        for name, slowdown in zip(names, slowdowns, strict=True):
+            worst[name] = max(worst.get(name, 1.0), slowdown)
+        every = [Pace(name) for name in worst] + [Pace(name, factor) for name, factor in worst.items() if factor > 1.0]
+        index = {pace: number for number, pace in enumerate(every)}
+        pairs = zip(names, slowdowns, strict=True)
+        of_rank = [index.get(Pace(name, slowdown), index[Pace(name)]) for name, slowdown in pairs]
+        return cls(tuple(every), np.array(of_rank, dtype=np.int64))
+
+    def present(self, part_of_rank: NDArray[np.int64], parts: int) -> NDArray[np.bool_]:
+        """Return, for each of so many parts of the ranks, which paces there are in it."""
+        found = np.zeros((parts, len(self.every)), dtype=np.bool_)
+        found[part_of_rank, self.of_rank] = True
+        return found
+
+
+def least_step_s(program: Program, cluster: Cluster, costs: CostModel, paces: Paces | None = None) -> float:
+    """Return seconds that a step of ``program`` takes at least: those of the busiest stream of any rank.
+
+    ``paces`` are those of its ranks, all as rated by default.
+    """
+    if paces is None:
+        gpus = program.devices().tolist()
+        paces = Paces.of(cluster, gpus, [1.0] * len(gpus))
+    present = paces.present(np.array(program.class_of_rank, dtype=np.int64), len(program.classes))
+    seconds = 0.0
+    for number, pace in enumerate(paces.every):
+        least = LeastSeconds(costs, cluster, program.mesh, program.groups, pace)
+        for index in np.flatnonzero(present[:, number]).tolist():
+            seconds = max(seconds, *(least.stream(stream) for stream in program.classes[index].streams))
+    return seconds
 
 
 def _counted(instructions: Sequence[Instruction]) -> list[tuple[Instruction, int]]:

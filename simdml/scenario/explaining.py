@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from simdml.strategies.schedules import find_schedule
 from simdml.units import format_bytes, format_count
 
 VARY = "vary"
+CHOICES: Mapping[KeyPath, str] = {("plan", "clusters"): "cluster", ("plan", "strategies"): "strategy"}
+"""What a plan may choose, and the section of the scenario that each choice stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _meaning(built: Built, tree: SchemaTree, path: KeyPath, value: Any) -> str:
         return find_schedule(job.pipeline.schedule).meaning
     if path in {("strategy",), ("strategy", "data_parallel", "kind")}:
         return strategies()[str(value)].meaning
-    return _described(tree, _varied(path) if path[0] == VARY else path)
+    return _described(tree, _chosen(_varied(path) if path[0] == VARY else path))
 
 
 def _described(tree: SchemaTree, path: KeyPath) -> str:
@@ -96,6 +98,13 @@ def _described(tree: SchemaTree, path: KeyPath) -> str:
     for step in path:
         position = tree.inside(position, step)
     return tree.description(position) or ""
+
+
+def _chosen(path: KeyPath) -> KeyPath:
+    """Return the path of the scenario that a value of what a plan may choose is for."""
+    if len(path) > 3 and path[:2] in CHOICES:
+        return (CHOICES[path[0], path[1]], *path[3:])
+    return path
 
 
 def _varied(path: KeyPath) -> KeyPath:

@@ -12,7 +12,7 @@ from simdml.studies.plan.front import front
 from simdml.studies.plan.goal import Goal, Sums
 from simdml.studies.plan.planning import Plan
 from simdml.studies.plan.search import Found
-from simdml.units import format_money, format_power, format_time
+from simdml.units import format_money, format_percent, format_power, format_time
 
 ALTERNATIVES: Final = 8
 CAUSES: Final = 2
@@ -27,13 +27,17 @@ def sums_of(plan: Plan, found: Found) -> Sums:
 
 
 def alternatives(plan: Plan) -> list[Found]:
-    """Return the best few: of every cluster its best, or the best layouts of the only one."""
-    if len(plan.sites) == 1:
-        return plan.simulated[:ALTERNATIVES]
+    """Return the best few: of every cluster its best, or the best layouts of the only one, or strategies by hand."""
+    if len(plan.sites) == 1 or _by_hand(plan):
+        return plan.simulated[: 2 * ALTERNATIVES if _by_hand(plan) else ALTERNATIVES]
     first: dict[int, Found] = {}
     for found in plan.simulated:
         first.setdefault(found.candidate.site.number, found)
     return list(first.values())
+
+
+def _by_hand(plan: Plan) -> bool:
+    return any(isinstance(found.candidate.choice, Given) for found in plan.found)
 
 
 def pareto(plan: Plan) -> list[Found]:
@@ -50,6 +54,8 @@ def why_slower(plan: Plan, found: Found) -> str:
     if plan.best is None or found is plan.best:
         return "best"
     mine, best = found.outcome, plan.best.outcome
+    if found.rank is not None and plan.best.rank is not None and found.rank[0] > plan.best.rank[0]:
+        return _missed(plan, found)
     difference = step_s(found.candidate.site, mine) - step_s(plan.best.candidate.site, best)
     longest = step_s(found.candidate.site, mine)
     more = {name: mine.account_s.get(name, 0.0) - best.account_s.get(name, 0.0) for name in _accounts(plan, found)}
@@ -63,12 +69,11 @@ def why_slower(plan: Plan, found: Found) -> str:
 def certificate(plan: Plan) -> str:
     """Return what is proven, in a sentence or two."""
     simulated = len(plan.simulated)
-    by_hand = any(isinstance(found.candidate.choice, Given) for found in plan.found)
-    what = "strategies" if by_hand else "legal layouts"
+    what = "strategies" if _by_hand(plan) else "legal layouts"
     clusters = f" on {len(plan.sites)} clusters" if len(plan.sites) > 1 else ""
     text = f"{plan.num_layouts:,} {what}{clusters}"
     text += f", {plan.num_unfit:,} need more memory than there is" if plan.num_unfit else ""
-    text += f", {simulated:,} simulated ({100 * simulated / max(plan.num_layouts, 1):.2g} %)"
+    text += f", {simulated:,} simulated ({format_percent(float(f'{simulated / plan.num_layouts:.2g}'))})"
     if plan.violations:
         return f"{text}. Nothing is proven: {plan.violations} ran faster than their bound, a defect in simdml."
     if not plan.finished:
@@ -132,6 +137,15 @@ def targets_in_words(plan: Plan) -> str:
 
 def _target(found: str, wanted: str, factor: float) -> str:
     return f"{found} of {wanted}" + (f", {factor:.3g} times as much" if factor > 1.0 else "")
+
+
+def _missed(plan: Plan, found: Found) -> str:
+    goal, sums = plan.goal, sums_of(plan, found)
+    if goal.deadline_s is not None and sums.seconds > goal.deadline_s:
+        return f"too late: {format_time(sums.seconds)}"
+    if goal.budget_usd is not None and sums.usd is not None and sums.usd > goal.budget_usd:
+        return f"too dear: {format_money(sums.usd)}"
+    return f"draws too much: {format_power(sums.power_w or 0.0)}"
 
 
 def _dearer(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from simdml.costs.bounds import LeastSeconds
+from simdml.costs.bounds import LeastSeconds, Paces
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import Collective, CollectiveKind, Compute
 from simdml.program.mesh import Group
@@ -76,9 +76,17 @@ class Cuts:
         return self._begins[key]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model's blocks at one pace: their ``seconds`` with collectives, and those of their ``kernels``."""
+
+    seconds: Seconds
+    kernels: Seconds
+
+
 @dataclass(slots=True)
 class Blocks:
-    """A model's blocks as a rank has them: their ``seconds`` with collectives, and those of their ``kernels``.
+    """A model's blocks as a rank has them, a row for each of the job's ``paces``.
 
     ``bounds`` remembers what was worked out of them.
     """
@@ -86,11 +94,20 @@ class Blocks:
     job: Job
     model: Model
     least: LeastSeconds
-    seconds: Seconds
-    kernels: Seconds
+    rows: tuple[Row, ...]
+    paces: Paces
     habits: Habits
     cuts: Cuts
     bounds: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def stages(self, begins: Indices, *, kernels_alone: bool) -> list[Seconds]:
+        """Return the seconds of stages that begin at these blocks, at every pace."""
+        return [(row.kernels if kernels_alone else row.seconds).of_stages(begins) for row in self.rows]
+
+    def present(self, distance: int, depth: int) -> NDArray[np.bool_]:
+        """Return which paces each pipeline coordinate has, with stages so many ranks from each other."""
+        ranks = np.arange(len(self.paces.of_rank))
+        return self.paces.present(ranks // distance % depth, depth)
 
     def hop_s(self, distance: int) -> float:
         """Return the least seconds of handing a micro-batch's activations to the rank so many further."""
@@ -109,21 +126,18 @@ class Blocks:
         return min((block.output_bytes for block in self.model.blocks[:-1]), default=0.0)
 
 
-def blocks_of(built: Built, habits: Habits) -> Blocks:
-    """Return the blocks of a job that is built."""
+def blocks_of(built: Built, habits: Habits, paces: Paces) -> Blocks:
+    """Return the blocks of a job that is built, on GPUs of these ``paces``."""
     job = built.job
     model = job.build(job.training.microbatch)
     groups = [Group(axis, (axis,)) for axis in GROUPS]
-    least = LeastSeconds(built.costs, job.cluster, job.mesh, groups)
-    return Blocks(
-        job,
-        model,
-        least,
-        _seconds(job, model, least.of),
-        _seconds(job, model, lambda made: _kernels(least, made)),
-        habits,
-        Cuts(model),
-    )
+    every = [LeastSeconds(built.costs, job.cluster, job.mesh, groups, pace) for pace in paces.every]
+    rows = tuple(_row(job, model, least) for least in every)
+    return Blocks(job, model, every[0], rows, paces, habits, Cuts(model))
+
+
+def _row(job: Job, model: Model, least: LeastSeconds) -> Row:
+    return Row(_seconds(job, model, least.of), _seconds(job, model, lambda made: _kernels(least, made)))
 
 
 def _kernels(least: LeastSeconds, made: Made) -> float:

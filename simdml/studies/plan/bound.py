@@ -9,11 +9,13 @@ et al. (SC21, section 2.2), for backwards in halves (p - 1)(F + I) less what wei
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from simdml.studies.plan.blocks import Blocks, Floats
+from simdml.studies.plan.blocks import Blocks, Floats, Indices, Seconds
 from simdml.studies.plan.holding import SLACK
 from simdml.studies.plan.layout import Layout
 from simdml.studies.plan.schedules import Order, order_of, waits_for_sends
@@ -44,7 +46,7 @@ class DeviceBounds:
 def least_seconds(layout: Layout, blocks: Blocks) -> float | None:
     """Return what a step takes at least; None if the model cannot be cut or ordered so."""
     if layout.pp == 1:
-        return SLACK * layout.num_microbatches * float(blocks.seconds.busy.sum())
+        return SLACK * layout.num_microbatches * max(float(row.seconds.busy.sum()) for row in blocks.rows)
     order = order_of(layout.schedule, layout.pp, layout.num_microbatches, layout.chunks)
     bounds = None if order is None else _device_bounds(layout, blocks, order)
     if bounds is None:
@@ -56,7 +58,7 @@ def least_seconds(layout: Layout, blocks: Blocks) -> float | None:
 
 def message_seconds(layout: Layout, blocks: Blocks) -> tuple[float, float]:
     """Return the least seconds of a message to the next stage, and of what is done with it there."""
-    distance = layout.tp * layout.cp * (1 if blocks.habits.pp_inside_dp else layout.dp)
+    distance = distance_of(layout, blocks)
     key = ("message", distance)
     if key not in blocks.bounds:
         blocks.bounds[key] = (blocks.hop_s(distance), blocks.receive_s())
@@ -65,8 +67,31 @@ def message_seconds(layout: Layout, blocks: Blocks) -> tuple[float, float]:
     return found
 
 
+def distance_of(layout: Layout, blocks: Blocks) -> int:
+    """Return by how many ranks the stages of a pipeline lie apart."""
+    return layout.tp * layout.cp * (1 if blocks.habits.pp_inside_dp else layout.dp)
+
+
+def fastest_stages(layout: Layout, blocks: Blocks, order: Order, begins: Indices) -> Seconds:
+    """Return the seconds of stages, each at the fastest pace that its ranks have."""
+    every = blocks.stages(begins, kernels_alone=order.paired and layout.ep > 1)
+    if len(every) == 1 or order.paths > 1:
+        return _least(every, np.ones((len(begins), len(every)), dtype=np.bool_))
+    present = blocks.present(distance_of(layout, blocks), layout.pp)[order.device_of_stage]
+    return _least(every, present)
+
+
+def _least(every: Sequence[Seconds], present: NDArray[np.bool_]) -> Seconds:
+    def least(name: str) -> Floats:
+        found: Floats = np.where(present, np.array([getattr(row, name) for row in every]).T, np.inf).min(axis=1)
+        return found
+
+    return Seconds(*(least(part.name) for part in fields(Seconds)))
+
+
 def _device_bounds(layout: Layout, blocks: Blocks, order: Order) -> DeviceBounds | None:
-    key = (layout.schedule, layout.pp, layout.chunks, layout.balance)
+    several = len(blocks.rows) > 1 and distance_of(layout, blocks)
+    key = (layout.schedule, layout.pp, layout.chunks, layout.balance, several)
     if key not in blocks.bounds:
         blocks.bounds[key] = _bounds(layout, blocks, order)
     found = blocks.bounds[key]
@@ -78,22 +103,37 @@ def _bounds(layout: Layout, blocks: Blocks, order: Order) -> DeviceBounds | None
     begins = blocks.cuts.begins(order.placement.num_stages, layout.balance)
     if begins is None:
         return None
-    stages = (blocks.kernels if order.paired and layout.ep > 1 else blocks.seconds).of_stages(begins)
     count = order.placement.num_stages
     neighbours: Floats = np.full(count, 2.0)
     neighbours[0] -= 1
     neighbours[-1] -= 1
-    during: Floats = (stages.forward + stages.inputs) if order.split else stages.busy
+    during, busy = _of_devices(layout, blocks, order, begins)
+    if order.paths > 1:
+        nothing = np.zeros(count)
+        return DeviceBounds(nothing, during, busy, nothing, (neighbours + neighbours[::-1]) / 2)
+    stages = fastest_stages(layout, blocks, order, begins)
+    back = stages.inputs if order.split else stages.backward
+    around: Floats = np.concatenate([[0.0], np.cumsum(stages.forward + back)])[order.first_stages]
+    hops = 2.0 * order.first_stages.astype(np.float64)
+    return DeviceBounds(around, during, busy, hops, np.bincount(order.device_of_stage, neighbours).astype(np.float64))
+
+
+def _of_devices(layout: Layout, blocks: Blocks, order: Order, begins: Indices) -> tuple[Floats, Floats]:
+    """Return what a micro-batch takes on every device, up to its last backward and in all, at its slowest pace."""
+    rows = blocks.stages(begins, kernels_alone=order.paired and layout.ep > 1)
+    during = [_by_device(row.forward + row.inputs if order.split else row.busy, order) for row in rows]
+    busy = [_by_device(row.busy, order) for row in rows]
+    if len(rows) == 1:
+        return during[0], busy[0]
+    present = blocks.present(distance_of(layout, blocks), layout.pp)
+    slowest = (np.where(present, np.array(each).T, 0.0).max(axis=1) for each in (during, busy))
+    first, second = slowest
+    return first, second
+
+
+def _by_device(of_stages: Floats, order: Order) -> Floats:
     if order.paths > 1:
         # Every device works on a stage from either end, for half the micro-batches each.
-        both = (during + during[::-1]) / 2, (stages.busy + stages.busy[::-1]) / 2
-        nothing = np.zeros(count)
-        return DeviceBounds(nothing, *both, nothing, (neighbours + neighbours[::-1]) / 2)
-    back = stages.inputs if order.split else stages.backward
-    before: Floats = np.concatenate([[0.0], np.cumsum(stages.forward + back)])[order.first_stages]
-
-    def by_device(of_stages: Floats) -> Floats:
-        return np.bincount(order.device_of_stage, of_stages, layout.pp).astype(np.float64)
-
-    hops = 2.0 * order.first_stages.astype(np.float64)
-    return DeviceBounds(before, by_device(during), by_device(stages.busy), hops, by_device(neighbours))
+        both: Floats = (of_stages + of_stages[::-1]) / 2
+        return both
+    return np.bincount(order.device_of_stage, of_stages).astype(np.float64)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from simdml.costs.bounds import LeastSeconds
+from simdml.costs.bounds import LeastSeconds, least_step_s
 from simdml.documents.document import Document, from_mapping
 from simdml.documents.overriding import assign
 from simdml.program.instructions import Activity, Beside, Compute, Instruction, Routine
@@ -15,7 +15,7 @@ from simdml.scenario.building import Built, build
 from simdml.scenario.simulate import simulate_built
 from simdml.studies.cost.statement import asks_for_statement, statement
 from simdml.studies.plan.blocks import Habits
-from simdml.studies.plan.bound import message_seconds
+from simdml.studies.plan.bound import fastest_stages, message_seconds
 from simdml.studies.plan.holding import SLACK
 from simdml.studies.plan.layout import PLAN, Layout
 from simdml.studies.plan.passing import graph_of
@@ -111,8 +111,8 @@ def _simulated(site: Site, choice: Choice) -> Outcome:
 def _sharpened(site: Site, built: Built, choice: Choice, habits: Habits) -> Outcome:
     built.fitting_memory()
     program = built.program()
+    seconds = least_step_s(program, built.job.cluster, built.costs, site.paces)
     least = LeastSeconds(built.costs, built.job.cluster, program.mesh, program.groups)
-    seconds = max(least.stream(stream) for each in program.classes for stream in each.streams)
     seconds = max(seconds, _passing_s(site, choice, habits) + closing_s(program, least))
     share = site.samples_per_step / built.job.samples_per_step
     return Outcome(BOUNDED, "", {LEAST: SLACK * share * seconds})
@@ -131,8 +131,8 @@ def _passing_s(site: Site, choice: Choice, habits: Habits) -> float:
     if begins is None or len(placement.paths) > 1:
         return 0.0
     order = order_of(choice.schedule, choice.pp, choice.num_microbatches, choice.chunks)
-    paired = order is not None and order.paired
-    stages = (blocks.kernels if paired and choice.ep > 1 else blocks.seconds).of_stages(begins)
+    assert order is not None
+    stages = fastest_stages(choice, blocks, order, begins)
     graph = graph_of(choice.schedule, choice.pp, choice.num_microbatches, choice.chunks)
     waits = waits_for_sends(choice.schedule, habits.overlap_p2p)
     return graph.first_end_s(stages, *message_seconds(choice, blocks), waits=waits)

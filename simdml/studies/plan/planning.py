@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from simdml import __version__
 from simdml.errors import DoesNotFitError, InfeasibleError, SimdmlError
@@ -28,6 +28,8 @@ from simdml.studies.sweep.workers import Start, local_processes, num_cores, this
 from simdml.units import format_bytes
 
 PLAN = "plan"
+COMPARED: Final = 16
+"""Clusters of which each one's own best layout is looked for, if there are no more to choose from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,12 @@ def plan(
     """
     scenario = load_scenario(source, assignments)
     spec = scenario.spec.plan or PlanSpec()
-    _refuse_jitter(scenario)
+    _refuse_unproven(scenario)
     goal = goal_of(scenario, spec)
     sites = sites_of(scenario, spec)
     candidates, surveys = _candidates(spec, sites)
     fronts = len(sites) > 1 and all(site.usd_per_s is not None for site in sites)
-    search = Search(goal, habits_of(scenario), spec.gap, fronts)
+    search = Search(goal, habits_of(scenario), spec.gap, fronts, each_site=1 < len(sites) <= COMPARED)
     search.add(candidates)
     digest = sweep_digest(scenario.name, scenario.document, ())
     journal = None if out is None else Journal(out, digest)
@@ -189,7 +191,13 @@ def _nothing(scenario: Scenario, surveys: Sequence[Survey], found: Sequence[Foun
     )
 
 
-def _refuse_jitter(scenario: Scenario) -> None:
+def _refuse_unproven(scenario: Scenario) -> None:
+    if scenario.spec.training.batch_share is not None:
+        raise InfeasibleError(
+            "layouts are compared with equal shares of the batch for all replicas",
+            place=scenario.document.place(("training", "batch_share")),
+            hint="leave batch_share out of a plan, and vary it for the best layout (simdml sweep)",
+        )
     if any("jitter" in type(fault).model_fields for fault in scenario.spec.faults):
         raise InfeasibleError(
             "kernels that jitter may run faster than their cost, and nothing could be proven of candidates",

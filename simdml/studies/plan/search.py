@@ -13,7 +13,8 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from simdml.studies.plan.blocks import Habits
 from simdml.studies.plan.candidate import (
@@ -33,6 +34,9 @@ from simdml.studies.plan.goal import Goal, Rank
 from simdml.studies.sweep.outcome import DIED, Outcome
 from simdml.studies.sweep.workers import Start, Workers, local_processes, starting_processes
 
+SITE_GAP: Final = 0.01
+"""How much better, as a share, an unsimulated layout of a site may be that is not the best site."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -47,17 +51,20 @@ class Found:
 class Search:
     """Candidates in the order of their bounds, what was found of them, and the best.
 
-    With ``fronts`` the search goes on until nothing left could be on the front of time against cost either. ``gap`` is
-    how much better, as a share, what is left may be in the end.
+    ``gap`` is how much better, as a share, what is left may be in the end. With ``fronts`` the search goes on until
+    nothing left could be on the front of time against cost either, with ``each_site`` until no site's own best could be
+    better by more than ``SITE_GAP``.
     """
 
     goal: Goal
     habits: Habits
     gap: float = 0.0
     fronts: bool = False
+    each_site: bool = False
     known: Mapping[int, Outcome] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
     best: Found | None = None
+    site_best: dict[int, Rank] = field(default_factory=dict)
     sharpened: int = 0
     stairs: Staircase = field(default_factory=Staircase)
     _heap: list[tuple[Rank, int, Candidate]] = field(default_factory=list)
@@ -119,11 +126,11 @@ class Search:
         """Return the next candidate that may be better, those that cannot put aside for good."""
         if not self._heap:
             return None
-        if not self.fronts:
+        if not (self.fronts or self.each_site):
             return self._heap[0][2] if self._may_lead(self._heap[0][0]) else None
         while self._heap:
             rank, _, candidate = self._heap[0]
-            if self._may_lead(rank) or not self._is_covered(candidate):
+            if self._may_lead(rank) or self._may_lead_its_site(rank, candidate) or self._may_extend_front(candidate):
                 return candidate
             heapq.heappop(self._heap)
             self._covered += 1
@@ -137,9 +144,17 @@ class Search:
         missed, objective, _ = self.best.rank
         return rank[:2] < (missed, objective * (1 - self.gap))
 
-    def _is_covered(self, candidate: Candidate) -> bool:
+    def _may_lead_its_site(self, rank: Rank, candidate: Candidate) -> bool:
+        if not self.each_site:
+            return False
+        missed, objective, _ = self.site_best.get(candidate.site.number, (inf, inf, inf))
+        return rank[:2] < (missed, objective * (1 - max(self.gap, SITE_GAP)))
+
+    def _may_extend_front(self, candidate: Candidate) -> bool:
+        if not self.fronts:
+            return False
         sums = self.goal.sums(candidate.site, candidate.least_s, candidate.site.least_power_w)
-        return self.stairs.covers(sums.seconds, sums.usd or 0.0)
+        return not self.stairs.covers(sums.seconds, sums.usd or 0.0)
 
     def _done(self, candidate: Candidate, outcome: Outcome) -> Iterator[Found]:
         if outcome.status == BOUNDED:
@@ -152,6 +167,8 @@ class Search:
         if found.rank is not None:
             sums = self.goal.sums(candidate.site, step_s(candidate.site, outcome), outcome.numbers.get("power_w"))
             self.stairs.add(sums.seconds, sums.usd or 0.0)
+            number = candidate.site.number
+            self.site_best[number] = min(found.rank, self.site_best.get(number, found.rank))
             if self.best is None or (found.rank, candidate.number) < (
                 self.best.rank or found.rank,
                 self._best_number(),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from simdml.cluster.cluster import Cluster
+from simdml.costs.bounds import Paces
 from simdml.documents.document import Document
 from simdml.documents.validation import validate
 from simdml.scenario.clusters import build_cluster, num_gpus
+from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import chosen_model, sequence_length
 from simdml.scenario.places import located
@@ -18,6 +22,7 @@ from simdml.studies.cost.target import steps_to_target
 from simdml.workload.catalog import ModelSpec
 
 CLUSTERS_KEPT = 64
+RATED = Paces((), np.zeros(0, dtype=np.int64))
 _clusters: dict[str, Cluster] = {}
 
 
@@ -26,7 +31,7 @@ class Site:
     """A cluster for the scenario ``name`` with its cluster in ``document``.
 
     ``steps`` reach the target (1 without one), of ``samples_per_step``. ``usd_per_s`` and ``least_power_w`` are None
-    where the plan does not ask. ``key`` is all that the scenario on this cluster says.
+    where the plan does not ask. ``key`` is all that the scenario on this cluster says, ``paces`` those of its GPUs.
     """
 
     number: int
@@ -39,6 +44,7 @@ class Site:
     usd_per_s: float | None
     least_power_w: float | None
     key: str
+    paces: Paces
 
     def scenario(self, document: Document | None = None) -> Scenario:
         """Return the scenario on this cluster, or another ``document`` of it."""
@@ -62,11 +68,11 @@ def make_site(number: int, label: str, name: str, document: Document, *, priced:
         SimdmlError: a cluster that cannot be built, a price or a rating that is missing.
     """
     key = json.dumps([document.data, str(document.folder(("cluster",)))], sort_keys=True)
-    bare = Site(number, label, name, document, 1, 1, 1.0, None, None, key)
+    bare = Site(number, label, name, document, 1, 1, 1.0, None, None, key, RATED)
     scenario, cluster = bare.scenario(), bare.cluster()
     gpus = num_gpus(scenario, cluster)
     samples = _samples(scenario, gpus)
-    model = chosen_model(scenario)
+    model, conditions = chosen_model(scenario), build_conditions(scenario, cluster)
     return Site(
         number,
         label,
@@ -78,6 +84,7 @@ def make_site(number: int, label: str, name: str, document: Document, *, priced:
         rent(scenario, cluster, gpus) if priced else None,
         least_power_w(scenario, cluster, gpus) if powered else None,
         key,
+        Paces.of(cluster, range(gpus), conditions.slowdowns(np.arange(gpus)).tolist()),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
-from simdml.documents.document import Document, from_mapping
+from simdml.documents.document import Document, KeyPath, from_mapping
 from simdml.documents.overriding import assign
 from simdml.errors import DocumentError, InfeasibleError, quoted
 from simdml.scenario.clusters import CLUSTER
@@ -46,7 +48,32 @@ def sites_of(scenario: Scenario, spec: PlanSpec) -> list[Site]:
             with located(scenario.document, PLAN, "clusters", index):
                 site = make_site(len(sites), label, scenario.name, placed, priced=priced, powered=powered)
             sites.append(site)
-    return sites
+    return _told_apart(sites)
+
+
+def _told_apart(sites: list[Site]) -> list[Site]:
+    """Return sites of which those of one name are called by what is different in them, too."""
+    count = Counter(site.label for site in sites)
+    return [
+        site if count[site.label] == 1 else replace(site, label=f"{site.label}, {_differences(site, sites)}")
+        for site in sites
+    ]
+
+
+def _differences(site: Site, sites: list[Site]) -> str:
+    mine = dict(_leaves(site.document.data[CLUSTER], ()))
+    others = [dict(_leaves(each.document.data[CLUSTER], ())) for each in sites if each.label == site.label]
+    own = {path: value for path, value in mine.items() if any(other.get(path) != value for other in others)}
+    words = [f"{' '.join(map(str, path[-2:]))} {value}" for path, value in own.items()]
+    return ", ".join(words) or "as it is"
+
+
+def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield path, str(value)
 
 
 def _placed(document: Document, spec: PlanSpec, index: int, nodes: int | None) -> tuple[str, Document]:

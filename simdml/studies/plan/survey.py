@@ -122,7 +122,7 @@ def known_blocks(site: Site, layout: Layout, habits: Habits) -> Blocks:
         if len(_blocks) >= BLOCKS_KEPT:
             _blocks.clear()
         built = build(site.scenario(layout.applied(site.document)), site.cluster())
-        found = _blocks[key] = blocks_of(built, habits)
+        found = _blocks[key] = blocks_of(built, habits, site.paces)
     return found
 
 

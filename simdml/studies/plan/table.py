@@ -15,8 +15,9 @@ def columns(plan: Plan) -> list[str]:
     several = ["cluster"] if len(plan.sites) > 1 else []
     targeted = ["all of it"] if plan.sites[0].steps != 1.0 else []
     priced = ["cost"] if plan.sites[0].usd_per_s is not None else []
-    powered = ["power"] if plan.sites[0].least_power_w is not None else []
-    return [*several, "layout", "step", "MFU", "memory", *targeted, *priced, *powered, "against the best"]
+    powered = ["power"] if _asks_for_power(plan) else []
+    memory = [] if several else ["memory"]
+    return [*several, "layout", "step", "MFU", *memory, *targeted, *priced, *powered, "against the best"]
 
 
 def rows(plan: Plan) -> list[list[str]]:
@@ -32,12 +33,17 @@ def _row(plan: Plan, found: Found) -> list[str]:
         str(candidate.choice),
         format_time(numbers["step_time_s"] or 0.0),
         share(numbers["mfu"] or 0.0),
-        "" if memory is None else format_bytes(memory),
     ]
+    if len(plan.sites) == 1:
+        cells.append("" if memory is None else format_bytes(memory))
     cells += [format_time(sums.seconds)] if plan.sites[0].steps != 1.0 else []
     cells += [format_money(sums.usd or 0.0)] if plan.sites[0].usd_per_s is not None else []
-    cells += [format_power(sums.power_w or 0.0)] if plan.sites[0].least_power_w is not None else []
+    cells += [format_power(sums.power_w or 0.0)] if _asks_for_power(plan) else []
     return [*cells, why_slower(plan, found)]
+
+
+def _asks_for_power(plan: Plan) -> bool:
+    return plan.goal.power_w is not None or plan.goal.minimise == "energy"
 
 
 def to_run(candidate: Candidate) -> str:
