@@ -59,22 +59,27 @@ class Bundle:
 
     ``solo`` is the rate of a transfer that has all links to itself; ``most_solo`` transfers of the bundle fit on its
     links at that rate. A transfer is either booked, with an end that is known as long as no link is contended, or has a
-    tag: the progress at which it will be through. ``count`` counts both. ``listed`` says that its links know it.
+    tag: the progress at which it will be through. ``count`` counts both.
+
+    ``loads`` are those of a transfer at the solo rate, ``whole_loads`` all that the bundle can ask for, and ``asked``
+    are ``loads`` on ``crowded`` links, where they are counted (:mod:`simdml.engine.crowding`); ``listed`` says that
+    these know the bundle.
     """
 
     __slots__ = (
+        "asked",
+        "asked_at_last",
         "base_progress",
         "base_time",
         "booked",
         "cap",
         "carried",
         "count",
-        "last_loads",
+        "crowded",
         "links",
         "listed",
         "loads",
         "most_solo",
-        "no_loads",
         "pace",
         "rate",
         "rates",
@@ -85,12 +90,14 @@ class Bundle:
         "tags",
         "wakeup",
         "weights",
+        "whole_loads",
     )
 
     def __init__(self, flow: Flow, capacities: Sequence[float]) -> None:
         self.links = flow.links
         self.weights = flow.weights
         self.cap = flow.cap
+        self.crowded: tuple[int, ...] = ()
         self.appraise(capacities)
         self.count = 0
         self.listed = False
@@ -111,14 +118,20 @@ class Bundle:
         self.solo_pace = pace_of(solo) if solo < inf else 0
         self.loads = self._loads(solo, capacities)
         self.most_solo = min((MOST // load for _, load in self.loads if load), default=MOST)
-        full = self._loads(whole, capacities)
-        self.last_loads: Loads = [
-            (link, max(most - self.most_solo * load, 0))
-            for (link, load), (_, most) in zip(self.loads, full, strict=True)
-        ]
-        self.no_loads: Loads = [(link, 0) for link in self.links]
+        self.whole_loads = self._loads(whole, capacities)
         self.rates: dict[int, float] = {}
         self.solo_times: dict[float, tuple[int, float]] = {}
+        self.count_on(self.crowded)
+
+    def count_on(self, crowded: tuple[int, ...]) -> None:
+        """Say what is asked of links that are crowded."""
+        self.crowded = crowded
+        self.asked: Loads = [(link, load) for link, load in self.loads if link in crowded]
+        self.asked_at_last: Loads = [
+            (link, max(whole - self.most_solo * load, 0))
+            for (link, load), (_, whole) in zip(self.loads, self.whole_loads, strict=True)
+            if link in crowded
+        ]
 
     def _loads(self, rate: float, capacities: Sequence[float]) -> Loads:
         """Return the loads of a transfer at ``rate``."""
@@ -128,10 +141,10 @@ class Bundle:
         ]
 
     def added(self, count: int) -> Loads:
-        """Return what the ``count``-th transfer adds to the loads of those before it, nobody else being there."""
+        """Return what the ``count``-th transfer asks of crowded links beyond those before it, if it is alone."""
         if count <= self.most_solo:
-            return self.loads
-        return self.last_loads if count == self.most_solo + 1 else self.no_loads
+            return self.asked
+        return self.asked_at_last if count == self.most_solo + 1 else []
 
     def rate_alone(self, capacities: Sequence[float]) -> float:
         """Return the rate of its transfers if nobody else needs what they can take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from heapq import heappush
 from typing import Any, cast
 
 import simpy
@@ -47,6 +48,17 @@ def _fire(call: Call) -> None:
 
 class SimEnvironment(simpy.Environment):
     """A SimPy environment whose times lie on the tick clock of :mod:`simdml.engine.clock`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: list[Any] = self._queue
+
+    def put(self, event: object, delay_s: float) -> None:
+        """Put on the heap what has the ``callbacks`` and ``_ok`` of an event, for ``delay_s`` from now (on the tick).
+
+        Does what SimPy's ``schedule`` does, whose types ask for one of SimPy's own events.
+        """
+        heappush(self._entries, (self._now + delay_s, NORMAL, next(self._eid), event))
 
     def scheduled(self) -> Sequence[tuple[float, int, int, object]]:
         """Return what is on the heap: time, priority, sequence number and event, in no order."""

@@ -54,6 +54,7 @@ def lower(
     builder = _Builder(execution, costs, report_step, conditions, coarsened=coarsened)
     execution.ranks = [builder.rank(rank) for rank in partition.representatives]
     chief.keys = sum(len(shard.keys) for shard in shards)
+    network.ahead = not all(isinstance(stream, PacedStream) for rank in execution.ranks for stream in rank.streams)
     return execution
 
 

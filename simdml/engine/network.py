@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Final, cast
+from typing import Final
 
 import simpy
 
-from simdml.engine.bundles import MOST, Bundle, Flow, transfer_s
+from simdml.engine.bundles import Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
-from simdml.engine.environment import NORMAL, Priority, SimEnvironment
+from simdml.engine.crowding import Crowding
+from simdml.engine.environment import Priority, SimEnvironment
 from simdml.engine.fairness import max_min_rates
 from simdml.engine.reservations import Reservations
 from simdml.engine.transfers import Booking, Callbacks, Departure, Wakeup
@@ -29,7 +30,8 @@ CASES_KEPT: Final = 4096
 class Network:
     """Links with capacities (bytes/s) and the transfers on them.
 
-    ``solves`` counts solver calls and ``started`` transfers; both are what the tests pin.
+    ``solves`` counts solver calls and ``started`` transfers; both are what the tests pin. ``ahead`` says that some of
+    those who send may run ahead of the clock: only then reservations are worth their while.
     """
 
     def __init__(self, env: SimEnvironment, capacities: Sequence[float]) -> None:
@@ -37,9 +39,9 @@ class Network:
         self.capacities = list(capacities)
         self.solves = 0
         self.started = 0
+        self.ahead = True
         self._bundles: dict[Flow, Bundle] = {}
-        self._on_link: list[dict[Bundle, None]] = [{} for _ in self.capacities]
-        self._demand = [0] * len(self.capacities)
+        self._crowding = Crowding(len(self.capacities))
         self._reservations = Reservations(len(self.capacities))
         self._when_departing: Callbacks = [self._departed]
         self._when_departing_ahead: Callbacks = [self._departed_ahead]
@@ -53,6 +55,7 @@ class Network:
         found = self._bundles.get(flow)
         if found is None:
             found = self._bundles[flow] = Bundle(flow, self.capacities)
+            self._crowding.add(found)
         return found
 
     def send(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
@@ -73,6 +76,9 @@ class Network:
 
     def send_at(self, bundle: Bundle, payload_bytes: float, begins: float, done: Callable[[], None]) -> None:
         """Begin to move ``payload_bytes`` at ``begins``, now or later, and call ``done`` when it is through."""
+        if not self.ahead:
+            self.send(bundle, payload_bytes, begins - self.env.now, done)
+            return
         self.started += 1
         assert begins >= self.env.now, "a transfer begins in the past"
         if not self._reserve(bundle, payload_bytes, begins, done):
@@ -88,23 +94,15 @@ class Network:
         """Change a link's capacity from now on."""
         self.capacities[link] = bytes_per_s
         self._cases.clear()
-        changed = [bundle for bundle in self._bundles.values() if link in bundle.links]
+        changed = self._crowding.on([link])
         for bundle in changed:
             self._give_way(bundle)
         touched = dict.fromkeys(link for bundle in changed for link in bundle.links)
-        users = dict.fromkeys(user for each in touched for user in self._users(each))
+        users = [bundle for bundle in self._crowding.on(touched) if bundle.count]
         for user in users:
             self._recall(user)
             self._share_from_now(user)
-        for bundle in changed:
-            bundle.appraise(self.capacities)
-        for each in touched:
-            self._demand[each] = 0
-        for user in users:
-            for count in range(1, user.count + 1):
-                for each, load in user.added(count):
-                    if each in touched:
-                        self._demand[each] += load
+        self._crowding.appraise(changed, self.capacities)
         self._mark(user for user in users if user.tags)
 
     def link_bytes(self) -> list[float]:
@@ -141,22 +139,19 @@ class Network:
 
     def _booked(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> bool:
         """Book a transfer if it finds room at the rate it would have alone, else return False."""
-        count, loads, demand = bundle.count, bundle.loads, self._demand
-        if count >= bundle.most_solo:
+        if bundle.count >= bundle.most_solo:
             return False
-        for link, load in loads:
-            if demand[link] + load > MOST:
+        if bundle.asked:
+            if not self._crowding.fits(bundle):
                 return False
-        for link, load in loads:
-            demand[link] += load
-        bundle.count = count + 1
-        if not bundle.listed:
-            self._list(bundle)
+            self._crowding.enter(bundle)
+        else:
+            bundle.count += 1
         env = self.env
         booking = Booking(self._when_ending, bundle, payload_bytes, env.now + latency_s, done)
         bundle.booked[booking] = None
         _, solo_s = bundle.solo_times.get(payload_bytes) or bundle.time_alone(payload_bytes)
-        env.schedule(cast(simpy.Event, booking), NORMAL, latency_s + solo_s)
+        env.put(booking, latency_s + solo_s)
         return True
 
     def _ended(self, booking: Booking) -> None:
@@ -179,20 +174,19 @@ class Network:
 
     def _reserve(self, bundle: Bundle, payload_bytes: float, begins: float, done: Callable[[], None]) -> bool:
         """Reserve the links of a transfer, if nobody is there without a reservation and there is room."""
-        for link in bundle.links:
-            if self._demand[link]:
-                return False
+        if bundle.count or not self._crowding.idle(bundle.crowded):
+            return False
         _, solo_s = bundle.solo_times.get(payload_bytes) or bundle.time_alone(payload_bytes)
         if not self._reservations.fit(bundle, begins, begins + solo_s):
             return False
         booking = Booking(self._when_ending, bundle, payload_bytes, begins, done)
         self._reservations.add(booking, begins + solo_s)
-        self.env.schedule(cast(simpy.Event, booking), NORMAL, begins + solo_s - self.env.now)
+        self.env.put(booking, begins + solo_s - self.env.now)
         return True
 
     def _depart_at(self, begins: float, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
         departure = Departure(self._when_departing_ahead, bundle, payload_bytes, done)
-        self.env.schedule(cast(simpy.Event, departure), NORMAL, begins - self.env.now)
+        self.env.put(departure, begins - self.env.now)
 
     def _give_way(self, bundle: Bundle) -> None:
         """Give up what is reserved on the links of ``bundle``, and of all that has begun there and counts from now on.
@@ -207,7 +201,7 @@ class Network:
                 self._reservations.remove(booking)
                 if booking.begins <= now:
                     booking.bundle.booked[booking] = None
-                    self._enter(booking.bundle)
+                    self._crowding.enter(booking.bundle)
                     links += booking.bundle.links
                 else:
                     booking.pending = False
@@ -216,22 +210,22 @@ class Network:
     def _give_up(self, booking: Booking) -> None:
         """Take a booked transfer off its links."""
         booking.pending = False
-        bundle, demand = booking.bundle, self._demand
+        bundle = booking.bundle
         del bundle.booked[booking]
-        bundle.count -= 1
-        for link, load in bundle.loads:
-            demand[link] -= load
+        if bundle.asked:
+            self._crowding.leave(bundle)
+        else:
+            bundle.count -= 1
 
     def _put_off(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
         departure = Departure(self._when_departing, bundle, payload_bytes, done)
-        self.env.schedule(cast(simpy.Event, departure), NORMAL, latency_s)
+        self.env.put(departure, latency_s)
 
     def _make_room(self, bundle: Bundle) -> None:
         """Give up bookings that have not begun where they keep another transfer of ``bundle`` from beginning."""
         users = {bundle: None}
-        for link, load in bundle.loads:
-            if self._demand[link] <= MOST < self._demand[link] + load:
-                users.update(dict.fromkeys(self._users(link)))
+        for link in self._crowding.full_links(bundle):
+            users.update(dict.fromkeys(self._crowding.users(link)))
         for user in users:
             self._recall(user)
 
@@ -255,12 +249,12 @@ class Network:
         now = self.env.now
         self._share_from_now(bundle)
         bundle.tag(now, now, payload_bytes, done)
-        self._enter(bundle)
+        self._crowding.enter(bundle)
         contended = False
-        for link in bundle.links:
-            if self._contended(link):
+        for link in bundle.crowded:
+            if self._crowding.contended(link):
                 contended = True
-                for user in self._users(link):
+                for user in self._crowding.users(link):
                     if user.booked:
                         self._share_from_now(user)
         if contended:
@@ -268,39 +262,6 @@ class Network:
         else:
             bundle.set_rate(bundle.rate_alone(self.capacities), now)
             self._arm([bundle])
-
-    def _enter(self, bundle: Bundle) -> None:
-        """Count another transfer of ``bundle`` on its links."""
-        if not bundle.listed:
-            self._list(bundle)
-        bundle.count += 1
-        for link, load in bundle.added(bundle.count):
-            self._demand[link] += load
-
-    def _clear(self, bundle: Bundle) -> None:
-        """Take a transfer of ``bundle`` off its links."""
-        for link, load in bundle.added(bundle.count):
-            self._demand[link] -= load
-        bundle.count -= 1
-
-    def _list(self, bundle: Bundle) -> None:
-        """Add a bundle to those of its links; it stays until somebody looks for users and finds it idle."""
-        bundle.listed = True
-        for link in bundle.links:
-            self._on_link[link][bundle] = None
-
-    def _users(self, link: int) -> list[Bundle]:
-        """Return the bundles that have transfers on ``link``."""
-        listed = self._on_link[link]
-        users = [bundle for bundle in listed if bundle.count]
-        if 2 * len(users) < len(listed):
-            for bundle in listed:
-                bundle.listed = bundle.count > 0
-            self._on_link[link] = dict.fromkeys(users)
-        return users
-
-    def _contended(self, link: int) -> bool:
-        return self._demand[link] > MOST
 
     def _mark(self, bundles: Iterable[Bundle]) -> None:
         pending = bool(self._dirty)
@@ -320,10 +281,10 @@ class Network:
     def _component(self, bundle: Bundle) -> list[Bundle]:
         found, frontier, seen = {bundle: None}, [bundle], set()
         while frontier:
-            for link in frontier.pop().links:
-                if link not in seen and self._contended(link):
+            for link in frontier.pop().crowded:
+                if link not in seen and self._crowding.contended(link):
                     seen.add(link)
-                    for other in self._users(link):
+                    for other in self._crowding.users(link):
                         if other not in found:
                             found[other] = None
                             frontier.append(other)
@@ -371,7 +332,7 @@ class Network:
         wakeup = Wakeup(self._when_done, bundles)
         for bundle in bundles:
             bundle.wakeup = wakeup
-        self.env.schedule(cast(simpy.Event, wakeup), NORMAL, earliest - now)
+        self.env.put(wakeup, earliest - now)
 
     def _woken(self, wakeup: Wakeup) -> None:
         """End the transfers of the bundles of ``wakeup`` that are through."""
@@ -404,12 +365,12 @@ class Network:
     def _leave(self, bundle: Bundle, ended: int, affected: dict[Bundle, None]) -> bool:
         """Take ended transfers off the links; those on contended links are affected. Return whether there are any."""
         contended = False
-        for link in bundle.links:
-            if self._contended(link):
+        for link in bundle.crowded:
+            if self._crowding.contended(link):
                 contended = True
-                affected.update(dict.fromkeys(self._users(link)))
+                affected.update(dict.fromkeys(self._crowding.users(link)))
         for _ in range(ended):
-            self._clear(bundle)
+            self._crowding.leave(bundle)
         return contended
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
-
-import simpy
+from typing import Any, NamedTuple
 
 from simdml.engine.clock import quantize
 from simdml.engine.consistency import DROPPED, SUMMED, Chief, Effect, KeyState, Release, Request, Rule, rule_of
-from simdml.engine.environment import NORMAL, SimEnvironment
+from simdml.engine.environment import SimEnvironment
 from simdml.engine.track import Blame, Entry, Track, blame_on
 from simdml.program.servers import Bulk, ServerShard
 
@@ -158,7 +156,7 @@ class Shard(Track):
         else:
             service.start = free_at[thread]
         end = free_at[thread] = service.start + cost.total(service.effect)
-        self.env.schedule(cast(simpy.Event, service), NORMAL, end - now)
+        self.env.put(service, end - now)
 
     def request(self, state: KeyState, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
         """Call ``answer`` when ``worker``, which has sent ``wanted`` pushes of the key, may have it."""

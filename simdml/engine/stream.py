@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
-
-import simpy
+from typing import Any, Protocol
 
 from simdml.engine.conditions import Jitter
-from simdml.engine.environment import NORMAL, SimEnvironment
+from simdml.engine.environment import SimEnvironment
 from simdml.engine.track import Blame, Entry, Track
 
 STEPS_KEPT = 4
@@ -146,7 +144,7 @@ class Stream(Track):
     def pause(self) -> None:
         """Begin the operation in hand, once more if need be, when the simulation's clock has caught up."""
         self.callbacks = _CAUGHT_UP
-        self.env.schedule(cast(simpy.Event, self), NORMAL, self.ready - self.env.now)
+        self.env.put(self, self.ready - self.env.now)
 
     def run(self) -> None:
         """Run operations until one has to wait; those that take no time leave no entry."""
@@ -203,17 +201,23 @@ class PacedStream(Stream):
         self.start = start
         self.blame = blame
         self.callbacks = _ENDED
-        self.env.schedule(cast(simpy.Event, self), NORMAL, end - self.env.now)
+        self.env.put(self, end - self.env.now)
         return False
+
+    def finish(self, start: float, blame: Blame | None = None) -> None:
+        """End the operation in hand now and go on."""
+        now = self.env.now
+        self.entries.append(_entry(Entry, (self.index, self.ready, start, now, blame)))
+        self.ready = now
+        self._turn()
+        self.run()
 
     def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
         """End the operation in hand at ``end``, now or by way of the heap, and go on."""
         if end > self.env.now:
             self.advance(start, end, blame)
-            return
-        self.entries.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
-        self.ready = end
-        self.go_on()
+        else:
+            self.finish(start, blame)
 
     def go_on(self) -> None:
         """Turn to the operation after the one in hand and begin it at once."""

@@ -15,6 +15,7 @@ from simdml.scenario.loading import load_scenario
 from simdml.strategies import compiler
 from simdml.strategies import pipeline as pipeline_code
 from simdml.strategies.catalog import strategies
+from simdml.strategies.schedules import SCHEDULES
 
 FAULTS = {
     0: [],
@@ -45,30 +46,17 @@ def mesh(strategy=None, **degrees):
 
 
 def pipeline(schedule):
+    """Four pieces of the model, however many a device holds."""
+    chunks = 2 if schedule.any_chunks else schedule.chunks
+    plan = {"schedule": schedule.name, "microbatch": 1, **({"chunks": chunks} if schedule.any_chunks else {})}
     training = {**GPT["training"], "global_batch": 64}
-    chunks = {"chunks": 2} if schedule in {"interleaved_1f1b", "looped_bfs", "interleaved_zero_bubble"} else {}
-    degree = 2 if chunks or schedule in {"zb_v", "dual_pipe_v"} else 4
-    plan = {"mesh": {"pp": degree}, "pipeline": {"schedule": schedule, "microbatch": 1, **chunks}}
-    return {**GPT, "training": training, "strategy": plan}
+    return {**GPT, "training": training, "strategy": {"mesh": {"pp": 4 // chunks}, "pipeline": plan}}
 
 
-SCHEDULES = (
-    "gpipe",
-    "1f1b",
-    "interleaved_1f1b",
-    "looped_bfs",
-    "zb_h1",
-    "zb_h2",
-    "interleaved_zero_bubble",
-    "zb_v",
-    "dual_pipe",
-    "dual_pipe_v",
-    "pipedream_2bw",
-)
 LARGE = ("zero1", "zero2", "zero3", "fsdp1", "fsdp2", "distributed_optimizer")
 SCENARIOS = {
     **{name: {**GPT, "strategy": {"data_parallel": {"kind": name}}} for name in LARGE},
-    **{name: pipeline(name) for name in SCHEDULES},
+    **{name: pipeline(schedule) for name, schedule in SCHEDULES.items()},
     "dataparallel": one_node("dataparallel"),
     "mirrored": one_node("mirrored"),
     "one_weird_trick": {
@@ -167,15 +155,14 @@ def operations(stream, other):
 
 def of_its_own(network, flow):
     bundle = network._bundles[object()] = Bundle(flow, network.capacities)
+    network._crowding.add(bundle)
     return bundle
 
 
 @pytest.mark.parametrize("name", strategies())
 def test_bundles_change_no_time(name, monkeypatch):
     together = recording(name, 3, folded=False)
-    monkeypatch.setattr(
-        Network, "bundle", lambda self, flow: self._bundles.setdefault(object(), Bundle(flow, self.capacities))
-    )
+    monkeypatch.setattr(Network, "bundle", of_its_own)
     apart = recording(name, 3, folded=False)
     assert len(apart.execution.network._bundles) >= len(together.execution.network._bundles)
     assert_same_ends(apart, together)

@@ -251,7 +251,7 @@ def test_bookings_end_when_the_oracle_says(case, begins, changed):
         network.env.call_in(time, lambda k=link, c=capacity: network.set_capacity(k, c))
     assert run(network, transfers) == pytest.approx(fluid(capacities, transfers, changed), rel=1e-6)
     assert not network.active()
-    assert not any(network._demand)
+    assert network._crowding.idle(range(len(capacities)))
 
 
 def test_a_booking_that_has_not_begun_gives_way():
