@@ -65,6 +65,25 @@ TERMS = (
         is_strategy=True,
     ),
     Term(
+        "expert data parallel",
+        "The ranks that hold the same experts: they sum the gradients of these, and share their state where it is "
+        "sharded, while everything else is summed and shared by all data-parallel ranks.",
+        "dp cp / ep ranks; of Psi bytes of an expert's parameters each moves (n-1)/n a gather or reduction",
+        "B",
+        "NVIDIA/Megatron-LM, megatron/core/parallel_state.py; pytorch/torchtitan, distributed/parallel_dims.py",
+        ("expert dp", "expert dp_shard", "exposed expert dp", "exposed expert dp_shard"),
+    ),
+    Term(
+        "latent attention",
+        "Queries, and keys with values, come from short vectors of each token; in training all keys and values are "
+        "computed from them.",
+        "parameters: h q + q n (d + r) + h (k + r) + k n (d + v) + n v h, n heads of d plain, r rotated elements and "
+        "v of values, vectors of q and k",
+        "1",
+        "DeepSeek-AI, DeepSeek-V2, arXiv 2405.04434, section 2.1",
+        ("mla", "multi-head latent attention"),
+    ),
+    Term(
         "imbalance",
         "Tokens of the rank whose experts get most, over the mean: every all-to-all and every product waits for it.",
         "at most the capacity factor, where experts have one",

@@ -83,7 +83,15 @@ TERMS = (
         "step time - compute - bubble - launch - waiting for others",
         "s",
         "simdml, results/accounting.py",
-        ("exposed dp", "exposed dp_shard", "exposed dp_replicate", "exposed tp", "exposed pp"),
+        (
+            "exposed dp",
+            "exposed dp_shard",
+            "exposed dp_replicate",
+            "exposed tp",
+            "exposed pp",
+            "exposed cp",
+            "exposed ep",
+        ),
     ),
     Term(
         "bubble",
