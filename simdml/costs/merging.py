@@ -11,7 +11,8 @@ from simdml.costs.collectives.plan import CollectiveCost, CollectiveKind, Transf
 from simdml.costs.compute import ComputeCost
 from simdml.costs.feed import FeedCost
 from simdml.costs.messages import MessageCost
-from simdml.costs.model import CostModel
+from simdml.costs.model import CostModel, ServerCost
+from simdml.errors import InfeasibleError
 from simdml.program.merging import part_of
 from simdml.workload.operators import Family, Operator, Phase
 
@@ -79,16 +80,17 @@ class _OwnedCollectives:
 
 @dataclass(frozen=True)
 class _OwnedMessages(MessageCost):
-    """The messages of the job whose GPU is at one of the ends."""
+    """The messages of the job that has the nodes at their ends."""
 
     messages: tuple[MessageCost, ...] = ()
-    part_of_device: Mapping[int, int] | None = field(default=None, compare=False)
+    part_of_node: Mapping[int, int] | None = field(default=None, compare=False)
 
     def plan_of_parts(self, ends: Sequence[tuple[Endpoint, Endpoint]]) -> TransferPlan:
         """Return that job's plan."""
-        assert self.part_of_device is not None
-        gpu = next(end.index for pair in ends for end in pair if end.kind == "gpu")
-        return self.messages[self.part_of_device[gpu]].plan_of_parts(ends)
+        assert self.part_of_node is not None
+        source = ends[0][0]
+        node = self.cluster.node_of(source.index) if source.kind == "gpu" else source.index
+        return self.messages[self.part_of_node[node]].plan_of_parts(ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,14 @@ class MergedCosts(CostModel):
 def merge_costs(
     costs: Sequence[CostModel], part_of_device: Mapping[int, int], part_of_node: Mapping[int, int]
 ) -> MergedCosts:
-    """Return the costs of jobs side by side, which of them each GPU and each node belongs to being given."""
+    """Return the costs of jobs side by side, which of them each GPU and each node belongs to being given.
+
+    Raises:
+        InfeasibleError: parameter servers of different speed.
+    """
+    servers = {each.server for each in costs if each.server != ServerCost()}
+    if len(servers) > 1:
+        raise InfeasibleError("parameter servers of jobs beside each other need the same speed and cost of a message")
     devices = {device for each in costs for device in each.compute}
     compute: dict[str, ComputeCost] = {device: _OwnedCompute(costs, device) for device in sorted(devices)}
     first = costs[0].messages
@@ -127,10 +136,11 @@ def merge_costs(
         compute=compute,
         collectives=_OwnedCollectives([each.collectives for each in costs], part_of_device),
         messages=_OwnedMessages(
-            first.cluster, messages=tuple(each.messages for each in costs), part_of_device=part_of_device
+            first.cluster, messages=tuple(each.messages for each in costs), part_of_node=part_of_node
         ),
         precision="",
         host_launch_s=1.0,
+        server=servers.pop() if servers else ServerCost(),
         host=_OwnedCompute(costs, None) if any(each.host is not None for each in costs) else None,
         feed=_OwnedFeed(feeds=tuple(each.feed for each in costs), part_of_node=part_of_node),
         parts=costs,

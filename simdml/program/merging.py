@@ -27,6 +27,7 @@ from simdml.program.instructions import (
 )
 from simdml.program.mesh import Group, Mesh
 from simdml.program.program import Program, RankProgram, Stream
+from simdml.program.servers import in_lockstep
 from simdml.workload.operators import Operator
 
 SEPARATOR = "/"
@@ -93,14 +94,14 @@ def merge(programs: Sequence[Program], operator_of: Callable[[int, Operator], Op
     ``operator_of`` returns what stands for an operator of a part, where their kernels are priced differently.
 
     Raises:
-        InfeasibleError: a program with parameter servers, or a device that two of them use.
+        InfeasibleError: a device that two of them use, or parameter servers that do not keep workers in lockstep.
     """
     _refuse(programs)
     mesh = MergedMesh.of([program.mesh for program in programs])
     classes: list[RankProgram] = []
     class_of_rank: list[int] = []
     for part, program in enumerate(programs):
-        rewriting = _Rewriting(part, operator_of)
+        rewriting = _Rewriting(part, operator_of, sum(len(each.servers) for each in programs[:part]))
         class_of_rank += [len(classes) + index for index in program.class_of_rank]
         classes += [rewriting.rank_program(each) for each in program.classes]
     return Program(
@@ -113,6 +114,11 @@ def merge(programs: Sequence[Program], operator_of: Callable[[int, Operator], Op
             for part, program in enumerate(programs)
             for group in program.groups
         ),
+        servers=tuple(
+            replace(server, name=qualified(part, server.name))
+            for part, program in enumerate(programs)
+            for server in program.servers
+        ),
         device_of_rank=tuple(device for program in programs for device in program.devices().tolist()),
     )
 
@@ -120,10 +126,11 @@ def merge(programs: Sequence[Program], operator_of: Callable[[int, Operator], Op
 def _refuse(programs: Sequence[Program]) -> None:
     devices: dict[int, str] = {}
     for program in programs:
-        if program.servers:
+        if not all(in_lockstep(server.consistency) for server in program.servers):
             raise InfeasibleError(
-                f"{program.name} uses parameter servers: such jobs cannot be put beside others yet",
-                hint="use a strategy without servers",
+                f"{program.name} has parameter servers whose workers are not in lockstep: such jobs cannot be put "
+                "beside others yet",
+                hint="use synchronous servers, without backup workers",
             )
         for device in program.devices().tolist():
             if device in devices:
@@ -134,9 +141,10 @@ def _refuse(programs: Sequence[Program]) -> None:
 class _Rewriting:
     """Rewrites the instructions of one part; the same object becomes the same object."""
 
-    def __init__(self, part: int, operator_of: Callable[[int, Operator], Operator] | None) -> None:
+    def __init__(self, part: int, operator_of: Callable[[int, Operator], Operator] | None, first_server: int) -> None:
         self._part = part
         self._operator_of = operator_of
+        self._first_server = first_server
         self._known: dict[int, tuple[Instruction, Instruction]] = {}
 
     def rank_program(self, program: RankProgram) -> RankProgram:
@@ -154,7 +162,7 @@ class _Rewriting:
             found = self._known[id(instruction)] = (instruction, self._rewritten(instruction))
         return found[1]
 
-    def _rewritten(self, instruction: Instruction) -> Instruction:
+    def _rewritten(self, instruction: Instruction) -> Instruction:  # noqa: PLR0911 - one line for each kind
         match instruction:
             case Collective():
                 return replace(instruction, group=qualified(self._part, instruction.group))
@@ -167,10 +175,23 @@ class _Rewriting:
                 return Beside(kernels, self._collective(instruction.collective))
             case Routine():
                 return Routine(instruction.label, tuple(map(self._inner, instruction.instructions)))
-            case Push() | Pull() | Portions():
-                raise InfeasibleError("instructions for parameter servers cannot be merged")
+            case Push() | Pull():
+                return replace(instruction, server=self._first_server + instruction.server)
+            case Portions():
+                return self._portions(instruction)
             case _:
                 return instruction
+
+    def _portions(self, instruction: Portions) -> Portions:
+        return Portions(
+            instruction.label,
+            qualified(self._part, instruction.pool),
+            instruction.portions,
+            tuple(map(self._compute, instruction.work)),
+            tuple(replace(each, server=self._first_server + each.server) for each in instruction.pushes),
+            instruction.send_every,
+            instruction.duplicates,
+        )
 
     def _compute(self, instruction: Compute) -> Compute:
         if self._operator_of is None:

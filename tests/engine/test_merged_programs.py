@@ -14,7 +14,7 @@ from simdml.program.mesh import Mesh
 from simdml.program.program import check
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
-from simdml.studies.fleet.sharing import deal, placed, share
+from simdml.studies.fleet.sharing import deal, own_server_nodes, placed, share
 
 LLAMA = {
     "model": "llama3_8b",
@@ -129,9 +129,46 @@ def test_what_cannot_be_merged_is_refused():
     program = built(RESNET, 1).program()
     with pytest.raises(InfeasibleError, match="both use GPU 0"):
         merge([program, program])
-    servers = {"parameter_server": {"servers": 2, "local_aggregation": True}}
-    with_servers = build(
-        load_scenario({**RESNET, "strategy": servers, "cluster": {**cluster_of(1), "servers": {"nodes": 2}}})
-    )
-    with pytest.raises(InfeasibleError, match="parameter servers"):
-        merge([with_servers.program()])
+    with pytest.raises(InfeasibleError, match="not in lockstep"):
+        merge([build(load_scenario("vgg16_ssp")).program()])
+
+
+@pytest.mark.parametrize("name", ["vgg16_mxnet_dist_device_sync", "resnet50_mxnet_p3"])
+def test_servers_in_lockstep_are_what_they_were_too(name):
+    made = build(load_scenario(name))
+    alone = simulate(made.program(), made.job.cluster, made.costs, steps=3).step_time_s
+    program = merge([made.program()], partial(owned, [made.costs]))
+    of_node = dict.fromkeys(range(made.job.cluster.num_nodes), 0)
+    costs = merge_costs([made.costs], dict.fromkeys(range(made.job.mesh.num_ranks), 0), of_node)
+    assert simulate(program, made.job.cluster, costs, steps=3).step_time_s == alone
+
+
+SERVERS = {
+    "cluster": {
+        "name": "pcie_8gpu_25gbe",
+        "nodes": 4,
+        "servers": {"nodes": 4, "cores": 32},
+        "network": {"kind": "leaf_spine", "nodes_per_leaf": 2, "oversubscription": 8},
+    },
+    "model": "alexnet",
+    "training": {"batch_per_gpu": 32},
+    "strategy": {"parameter_server": {"servers": 2, "local_aggregation": "device"}},
+    "gpus": 16,
+}
+
+
+def test_parameter_servers_of_two_jobs_share_uplinks():
+    """Workers and servers of each job below leaves of their own, or below leaves that both jobs share."""
+    made = build(load_scenario(SERVERS))
+    cluster = made.job.cluster
+    slowdowns = {}
+    for layout in ("packed", "spread"):
+        workers, servers = deal(range(4), [2, 2], layout), deal(range(4, 8), [2, 2], layout)
+        jobs = [
+            placed(f"job {index}", made.program(), made.costs, cluster, mine, own)
+            for index, (mine, own) in enumerate(zip(workers, servers, strict=True))
+        ]
+        assert own_server_nodes(jobs[1].program, cluster) == servers[1]
+        slowdowns[layout] = [step.slowdown for step in share(jobs, cluster, phases=1)]
+    assert slowdowns["packed"] == pytest.approx([1, 1], abs=1e-3)
+    assert min(slowdowns["spread"]) > 1.05

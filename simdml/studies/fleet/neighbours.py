@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from simdml.cluster.cluster import Cluster
 from simdml.errors import InfeasibleError
+from simdml.program.program import Program
 from simdml.scenario.building import Built, build
-from simdml.scenario.clusters import num_gpus, relative
+from simdml.scenario.clusters import num_gpus, relative, server_nodes
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.fleet import BesideSpec, FleetSpec
 from simdml.studies.fleet.planning import FLEET
-from simdml.studies.fleet.sharing import PlacedJob, deal, nodes_for, placed
+from simdml.studies.fleet.sharing import PlacedJob, deal, nodes_for, own_server_nodes, placed
 
 BESIDE = "beside"
 
@@ -30,9 +31,23 @@ def build_jobs(spec: FleetSpec, scenario: Scenario, cluster: Cluster) -> list[Pl
     wanted = [nodes_for(each.job.mesh.num_ranks, cluster) for _, each in built]
     with located(scenario.document, FLEET, BESIDE):
         nodes = deal([node for node in range(cluster.num_nodes) if cluster.gpus_of(node)], wanted, spec.layout)
+        servers = _deal_servers([each.program() for _, each in built], cluster)
     return [
-        placed(name, each.program(), each.costs, cluster, mine) for (name, each), mine in zip(built, nodes, strict=True)
+        placed(name, each.program(), each.costs, cluster, mine, own)
+        for (name, each), mine, own in zip(built, nodes, servers, strict=True)
     ]
+
+
+def _deal_servers(programs: Sequence[Program], cluster: Cluster) -> list[tuple[int, ...]]:
+    """Return nodes for the parameter servers of each program that want some of their own."""
+    wanted = [len(own_server_nodes(program, cluster)) for program in programs]
+    free = server_nodes(cluster)
+    if sum(wanted) > len(free):
+        raise InfeasibleError(
+            f"the jobs want {sum(wanted):,} nodes for parameter servers and the cluster has {len(free):,}",
+            hint="use more: cluster: {name: ..., servers: {nodes: ...}}",
+        )
+    return deal(free, wanted, "packed")
 
 
 def _built(spec: FleetSpec, scenario: Scenario, cluster: Cluster) -> Iterator[tuple[str, Built]]:
@@ -64,12 +79,6 @@ def _ready(scenario: Scenario, cluster: Cluster, gpus: int, asking: Scenario, *i
         )
     built = build(replace(scenario, spec=scenario.spec.model_copy(update={"gpus": gpus})), cluster)
     built.fitting_memory()
-    if built.job.parameter_server is not None:
-        raise InfeasibleError(
-            f"{scenario.name} uses parameter servers: such jobs cannot be put beside others yet",
-            place=asking.document.place(path),
-            hint="use a strategy without servers, such as ddp",
-        )
     return built
 
 

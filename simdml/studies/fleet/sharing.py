@@ -83,11 +83,31 @@ def deal(nodes: Sequence[int], wanted: Sequence[int], layout: Layout) -> list[tu
     return [tuple(mine) for mine in dealt]
 
 
-def placed(name: str, program: Program, costs: CostModel, cluster: Cluster, nodes: tuple[int, ...]) -> PlacedJob:
-    """Return the job on ``nodes``: what it would run on the first nodes runs on these, GPU by GPU."""
+def placed(
+    name: str,
+    program: Program,
+    costs: CostModel,
+    cluster: Cluster,
+    nodes: tuple[int, ...],
+    servers: tuple[int, ...] = (),
+) -> PlacedJob:
+    """Return the job on ``nodes``: what it would run on the first nodes runs on these, GPU by GPU.
+
+    Its parameter servers run on ``servers`` where they would have nodes of their own.
+    """
     gpus = [each for node in nodes for each in cluster.gpus_of(node)]
     devices = tuple(gpus[device] for device in program.devices().tolist())
-    return PlacedJob(name, replace(program, name=name, device_of_rank=devices), costs, nodes)
+    moved = dict(zip(own_server_nodes(program, cluster), servers, strict=True))
+    moved |= dict(zip((node for node in range(cluster.num_nodes) if cluster.gpus_of(node)), nodes, strict=False))
+    shards = tuple(replace(each, nodes=tuple(moved[node] for node in each.nodes)) for each in program.servers)
+    placed_program = replace(program, name=name, device_of_rank=devices, servers=shards)
+    return PlacedJob(name, placed_program, costs, (*nodes, *servers))
+
+
+def own_server_nodes(program: Program, cluster: Cluster) -> tuple[int, ...]:
+    """Return the nodes without GPUs that the parameter servers of ``program`` are on."""
+    nodes = dict.fromkeys(node for server in program.servers for node in server.nodes)
+    return tuple(node for node in nodes if not cluster.gpus_of(node))
 
 
 def nodes_for(gpus: int, cluster: Cluster) -> int:
