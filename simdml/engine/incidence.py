@@ -53,9 +53,11 @@ class Incidence:
     @cached_property
     def weight_numbers(self) -> tuple[list[Integers], int]:
         """Numbers for the weights of every block, equal for equal weights, and how many there are."""
-        known: dict[float, int] = {}
-        ids = [np.array([known.setdefault(w, len(known)) for w in b.weights], dtype=np.int64) for b in self.blocks]
-        return ids, len(known)
+        if not self.blocks:
+            return [], 0
+        widths = [len(block.weights) for block in self.blocks]
+        known, numbers = np.unique(np.concatenate([block.weights for block in self.blocks]), return_inverse=True)
+        return np.split(numbers.astype(np.int64), np.cumsum(widths)[:-1]), len(known)
 
     def flow_kinds(self) -> NDArray[np.uint64]:
         """Return numbers that are equal for flows of one family with equal prices."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -65,7 +64,8 @@ class Load:
             for link in self._links(way):
                 total[link] = total.get(link, 0.0) + weight
         used = sorted((link, weight) for link, weight in total.items() if weight > 0.0)
-        return self._traffic((link for link, _ in used), (weight for _, weight in used))
+        links, weights = zip(*used, strict=True) if used else ((), ())
+        return self._traffic(links, weights)
 
     def in_bulk(self, relocation: Relocation) -> Traffic:
         """Return the traffic, ways between alike places worked out once; sums are made in the same order."""
@@ -83,7 +83,7 @@ class Load:
         used, number = np.unique(np.concatenate(links)[order], return_inverse=True)
         total = np.bincount(number, weights=np.array(self._weights)[row[order]])
         loaded: NDArray[np.bool_] = total > 0.0
-        return self._traffic(used[loaded].tolist(), total[loaded].tolist())
+        return self._traffic(tuple(used[loaded].tolist()), tuple(total[loaded].tolist()))
 
     def _links(self, way: Way) -> tuple[int, ...]:
         source, target, leave, enter = way
@@ -93,8 +93,7 @@ class Load:
             return self.cluster.router.links_by(gpu(source), gpu(target), leave, enter)
         return self.cluster.router.links_between(gpu(source), gpu(target), None if leave == OWN else leave)
 
-    def _traffic(self, links: Iterable[int], weights: Iterable[float]) -> Traffic:
-        used, loads = tuple(links), tuple(weights)
-        capacity = self.cluster.links.capacity_bytes_per_s[list(used)].tolist()
-        limit = min((rate / weight for rate, weight in zip(capacity, loads, strict=True)), default=math.inf)
-        return Traffic(used, loads, limit)
+    def _traffic(self, links: tuple[int, ...], weights: tuple[float, ...]) -> Traffic:
+        capacity = self.cluster.links.capacity_bytes_per_s[np.array(links, dtype=np.int64)]
+        limit = float((capacity / np.array(weights)).min(initial=inf))
+        return Traffic(links, weights, limit)
