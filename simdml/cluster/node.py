@@ -100,11 +100,14 @@ class NodeTemplate:
     nic_of_gpu: tuple[int, ...]
     _index: dict[tuple[str, str], int] = field(init=False, repr=False, compare=False)
     _paths: dict[tuple[str, str], tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    _near: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         index = {(link.source, link.destination): number for number, link in enumerate(self.links)}
         object.__setattr__(self, "_index", index)
         object.__setattr__(self, "_paths", {})
+        near = (nearest_nics(self.parents, gpu, len(self.nics)) for gpu in range(self.gpus))
+        object.__setattr__(self, "_near", tuple(near))
 
     def socket_of(self, gpu: int) -> int:
         """Return the socket whose PCIe tree holds local ``gpu``."""
@@ -117,7 +120,7 @@ class NodeTemplate:
 
     def affine_nics(self, gpu: int) -> tuple[int, ...]:
         """Return the nearest NICs of local ``gpu``: those of its PCIe switch, else of its socket, else all."""
-        return nearest_nics(self.parents, gpu, len(self.nics))
+        return self._near[gpu]
 
     def nvlinks_between(self, first: int, second: int) -> int:
         """Return how many NVLinks two different GPUs can use between them; all of one GPU's through a switch."""

@@ -258,9 +258,12 @@ def _check_events(
 
 
 def _collectives(rank_program: RankProgram, group: str) -> tuple[Collective, ...]:
-    return tuple(
-        instruction
-        for stream in rank_program.streams
-        for instruction in (*stream.once.written_out(), *stream.written_out())
-        if isinstance(instruction, Collective) and instruction.group == group
-    )
+    known: dict[int, tuple[Collective, ...]] = {}
+    found: list[Collective] = []
+    for stream in rank_program.streams:
+        for instruction in (*stream.beforehand, *stream.instructions):
+            if id(instruction) not in known:
+                parts = written_out(instruction)
+                known[id(instruction)] = tuple(i for i in parts if isinstance(i, Collective) and i.group == group)
+            found += known[id(instruction)]
+    return tuple(found)
