@@ -64,7 +64,7 @@ def test_a_mixture_of_experts_on_2048_gpus_takes_a_moment():
         began = time.process_time()
         recording = simulate(built.program(), built.job.cluster, built.costs)
         took.append(time.process_time() - began)
-    assert min(took) < 1.0
+    assert min(took) < 2.0
     assert recording.execution.partition.num_classes == 16
 
 
