@@ -36,6 +36,13 @@ def test_run_imports_what_it_needs():
     assert imported("run", "quickstart", "--json") == {"numpy", "simpy", "pydantic", "yaml"}
 
 
+def test_plan_imports_no_more_than_run():
+    layouts = "plan.layouts={tp: [1], pp: [1], sharding: [ddp]}"
+    assert imported("plan", "quickstart", "--set", layouts, "--jobs", "1", "--json") == imported(
+        "run", "quickstart", "--json"
+    )
+
+
 def test_sweep_imports_no_more_than_run():
     arguments = ("quickstart", "--vary", "training.batch_per_gpu=1,2", "--jobs", "1")
     assert not imported("sweep", *arguments) & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}

@@ -15,6 +15,7 @@ from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.studies.plan.answer import certificate, plan_to_dict
 from simdml.studies.plan.candidate import LEAST, evaluate, pass_through, sharpen, step_s
+from simdml.studies.plan.figure import plan_figure
 from simdml.studies.plan.planning import plan
 from simdml.studies.plan.site import make_site
 from simdml.studies.plan.survey import habits_of, space_of, survey
@@ -185,6 +186,7 @@ def test_a_plan_goes_on_where_it_was_with_the_same_bytes(tmp_path):
     assert not part.proven
     assert len(part.found) == 1
     assert "interrupted" in certificate(part)
+    assert not plan_to_dict(part)["finished"]
     again = plan(scenario, jobs=1, out=tmp_path)
     assert plan_to_dict(again) == whole
     lines = (tmp_path / "journal.jsonl").read_text().splitlines()
@@ -203,6 +205,7 @@ def test_a_gap_saves_simulations():
     scenario = SMALL | {"plan": {"layouts": SPACES["pipelines"], "gap": "20 %"}}
     exact = plan(SMALL | {"plan": {"layouts": SPACES["pipelines"]}}, jobs=1)
     near = plan(scenario, jobs=1)
+    assert len(plan_figure(exact).axes[0].get_yticklabels()) == min(8, len(exact.simulated))
     assert len(near.simulated) <= len(exact.simulated)
     assert near.best.rank[1] <= exact.best.rank[1] / 0.8
     assert "20 %" in certificate(near)
