@@ -8,6 +8,8 @@ import click
 
 from simdml.cli.writing import PicturePath, json_text, write_text
 from simdml.studies.fleet.fleet import Fleet, QueueStudy, SharingStudy, fleet
+from simdml.studies.fleet.waiting import Tried
+from simdml.units import format_time
 
 JSON_FILE, CSV_FILE = "fleet.json", "fleet.csv"
 
@@ -29,7 +31,7 @@ def command(
     out: Path | None,
 ) -> None:
     """Say what becomes of several jobs on one cluster: the scenario FILE with its fleet section."""
-    found = fleet(file, assignments, jobs=jobs)
+    found = fleet(file, assignments, jobs=jobs, progress=_say)
     if as_json:
         click.echo(json_text(found.to_dict()), nl=False)
     else:
@@ -43,6 +45,10 @@ def command(
         write_text(out / JSON_FILE, json_text(found.to_dict()))
         write_text(out / CSV_FILE, found.to_frame().to_csv(index=False, lineterminator="\n"))
         click.echo(f"wrote {JSON_FILE} and {CSV_FILE} to {out}", err=True)
+
+
+def _say(tried: Tried) -> None:
+    click.echo(f"nodes {tried.nodes:,}, wait {format_time(tried.wait.mean)}", err=True)
 
 
 def _show(found: Fleet) -> None:

@@ -38,6 +38,7 @@ def test_people_get_the_answer_first(simdml, scenario, tmp_path):
     lines = [line for line in outcome.output.splitlines() if line.strip()]
     assert lines[1].strip().startswith("for half to wait at most 60 min")
     assert "nodes tried" in outcome.output
+    assert "nodes 2, wait 0 s" in outcome.messages
     assert b"<svg" in picture.read_bytes()
 
 

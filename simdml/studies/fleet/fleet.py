@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -166,18 +166,23 @@ class Fleet:
 
 
 def fleet(
-    source: str | os.PathLike[str] | Mapping[str, Any], assignments: Sequence[str] = (), *, jobs: int | None = None
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    assignments: Sequence[str] = (),
+    *,
+    jobs: int | None = None,
+    progress: Callable[[Tried], None] | None = None,
 ) -> Fleet:
     """Return what becomes of several jobs on one cluster: a scenario with a fleet section, as a file or a mapping.
 
-    ``jobs`` processes simulate, as many as this machine has cores by default.
+    ``jobs`` processes simulate, as many as this machine has cores by default; ``progress`` is called with every number
+    of nodes that was tried for a goal.
 
     Raises:
         SimdmlError: anything wrong with the scenario; its text is what the command line prints.
     """
     scenario = load_scenario(source, assignments)
     spec = fleet_section(scenario)
-    queue = None if spec.queue is None else _queue(spec.queue, scenario, jobs)
+    queue = None if spec.queue is None else _queue(spec.queue, scenario, jobs, progress)
     return Fleet(scenario.name, queue, _sharing(spec, scenario) if spec.beside else None)
 
 
@@ -188,7 +193,9 @@ def _sharing(spec: FleetSpec, scenario: Scenario) -> SharingStudy:
     return SharingStudy(cluster.name, cluster.num_nodes, spec.layout, spec.phases, steps)
 
 
-def _queue(spec: QueueSpec, scenario: Scenario, jobs: int | None) -> QueueStudy:
+def _queue(
+    spec: QueueSpec, scenario: Scenario, jobs: int | None, progress: Callable[[Tried], None] | None
+) -> QueueStudy:
     cluster = build_cluster(scenario)
     queue, demand = build_queue(spec, scenario, cluster), build_demand(spec, scenario)
     seed = scenario.spec.simulate.seed
@@ -202,7 +209,7 @@ def _queue(spec: QueueSpec, scenario: Scenario, jobs: int | None) -> QueueStudy:
     goal = None
     if spec.goal is not None:
         fewest = fewest_nodes(queue, demand)
-        nodes, tried = smallest_cluster(wait_at, fewest, spec.goal.share, spec.goal.wait)
+        nodes, tried = smallest_cluster(wait_at, fewest, spec.goal.share, spec.goal.wait, progress)
         goal = Goal(spec.goal.wait, spec.goal.share, nodes, tried)
         shown = queue.num_nodes if queue.num_nodes >= fewest else nodes
         return QueueStudy(cluster.name, demand, wait_at(shown), seed, goal)

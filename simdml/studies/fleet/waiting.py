@@ -154,12 +154,16 @@ class Tried:
 
 
 def smallest_cluster(
-    wait_at: Callable[[int], Waits], fewest: int, share: float, limit_s: float
+    wait_at: Callable[[int], Waits],
+    fewest: int,
+    share: float,
+    limit_s: float,
+    progress: Callable[[Tried], None] | None = None,
 ) -> tuple[int, tuple[Tried, ...]]:
     """Return the fewest nodes on which a share of jobs waits no longer than ``limit_s``, and all that were tried.
 
     By doubling and bisection, which takes for granted that more nodes make nobody wait longer; arrivals are the same
-    for every number of nodes.
+    for every number of nodes. ``progress`` is called with each number that was tried.
 
     Raises:
         InfeasibleError: more nodes than a cluster can have.
@@ -170,6 +174,8 @@ def smallest_cluster(
         if nodes not in tried:
             waits = wait_at(nodes)
             tried[nodes] = Tried(nodes, waits.wait_s(share), waits.known(lambda run: run.utilisation).mean)
+            if progress is not None:
+                progress(tried[nodes])
         return tried[nodes].wait.mean <= limit_s
 
     low, high = fewest - 1, fewest
