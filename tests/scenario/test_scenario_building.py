@@ -237,6 +237,7 @@ def test_public_names():
         "fleet",
         "goodput",
         "load_scenario",
+        "plan",
         "run",
         "sensitivity",
         "simulate",
