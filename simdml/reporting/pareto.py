@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from simdml.reporting.saving import STYLE
+from simdml.units import format_count
 
 _WIDTH, _HEIGHT = 10.0, 4.6
 _LABELLED: Final = 24
@@ -55,6 +57,7 @@ def pareto_figure(alternatives: Sequence[Alternative], takes: str, gives: str) -
         for each in alternatives if len(alternatives) <= _LABELLED else best:
             place: dict[str, Any] = {"xytext": (8, -11), "textcoords": "offset points"}
             axes.annotate(each.label, (each.takes, each.gives), **place)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(float(f"{value:.6g}"))))
         axes.set_xlabel(takes)
         axes.set_ylabel(gives)
         axes.set_ylim(bottom=0.0)

@@ -245,3 +245,21 @@ def test_fleets_are_reported(simdml, made):
     assert "How much jobs slow each other" in page
     simdml("fleet", "fleet.yaml", "--out", "out", "--jobs", 1)
     assert made("out", name="again.html") == page
+
+
+@pytest.mark.usefixtures("_quickly")
+def test_plans_are_reported_with_their_proof(simdml, made):
+    job = "cluster: dgx1_v100\nmodel: alexnet\ntraining: {batch_per_gpu: 32}\n"
+    chosen = "target: {samples: 1 G}\ncost: {gpu_hour: 2 USD/h}\n"
+    plan = "plan: {clusters: [dgx1_v100, dgx1_p100], strategies: [ddp, horovod], finish_within: 1 h, minimise: cost}\n"
+    Path("plan.yaml").write_text(job + chosen + plan)
+    page = made("plan.yaml")
+    check_complete(page)
+    assert re.search(r'class="lead">Best: \w+ on dgx1_v100, .* USD. No candidate meets every target', page)
+    assert "The search: 4 strategies on 2 clusters" in page
+    assert 'aria-label="How fast each alternative is against what it takes (cost of training, USD).' in page
+    simdml("plan", "plan.yaml", "--out", "out", "--jobs", 1)
+    again = made("out", name="again.html")
+    lead = r'class="lead">(.*?)</p>'
+    # How many were simulated depends on the number of processes; the answer does not.
+    assert re.search(lead, again)[1] == re.search(lead, page)[1]

@@ -10,7 +10,7 @@ from simdml.reporting.alternatives import accounts_figure
 from simdml.reporting.drawings import picture
 from simdml.reporting.headline import share
 from simdml.reporting.pareto import Alternative, front, pareto_figure
-from simdml.reporting.report import Block, Points, Report, Section, Table, Topic
+from simdml.reporting.report import Block, Points, Report, Section, Table, Topic, Words
 from simdml.studies.plan.answer import plan_to_dict
 from simdml.studies.plan.planning import plan
 from simdml.studies.report.findings import Chosen, Findings, Record
@@ -31,7 +31,7 @@ def findings(record: Record) -> Findings:
     best = candidates[0] if candidates else None
     report = Report(
         title=scenario.get("description") or record["name"],
-        subject=f"{record['name']}: a plan, with what is least {record['minimise']}",
+        subject=f"{record['name']}: a plan for the least {record['minimise']}",
         answer="Nothing that may be chosen can run." if best is None else _answer(record, best),
         certainty=(
             f"The search: {record['certificate']}",
@@ -105,6 +105,10 @@ def _sections(record: Record, best: Record) -> Iterator[Section]:
     if len(shown) > 1:
         blocks += [_pareto(record, shown, best), _bars(record, shown)]
     blocks.append(_table(record, shown))
+    simulated = {candidate["cluster"] for candidate in record["candidates"]}
+    if others := [site["cluster"] for site in record["clusters"] if site["cluster"] not in simulated]:
+        text = f"Not simulated, as bounds say that they cannot be better, or nothing fits: {', '.join(others)}."
+        blocks.append(Words((text,)))
     if record["failed"]:
         reasons = dict.fromkeys(f"{each['status']}: {each['reason']}" for each in record["failed"])
         blocks.append(Points(tuple(reasons)[:ALTERNATIVES]))
