@@ -67,8 +67,9 @@ class JointStretch:
         """Append delay, joint stretch and delay."""
         if self.before is not None:
             self.before.write(lowered)
-        launched = lowered.clock + self.joint.launched_s[self.member]
-        lowered.add(ops.Together(self.meeting, self.joint.seconds, launched), self.meaning)
+        launched = [lowered.clock + seconds for seconds in self.joint.launched_s[self.member]]
+        together = ops.Together(self.meeting, self.member, self.joint.seconds[self.member], launched)
+        lowered.add(together, self.meaning)
         lowered.clock += self.joint.host_s
         if self.after is not None:
             lowered.add(ops.Delay(self.after.seconds, lowered.clock + self.after.launched_s), self.after.meaning)

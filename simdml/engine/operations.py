@@ -6,7 +6,7 @@ ahead of the simulation's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Protocol
@@ -128,38 +128,50 @@ def _left(members: list[Stream], last: Stream, start: float, blame: Blame) -> No
     _leave(members, last, start, last.env.now, blame)
 
 
-class Meeting(Gathering):
+class Meeting:
     """Where the members of a group come together for what they do together."""
 
-    __slots__ = ("bound",)
+    __slots__ = ("arrived", "bases", "size")
 
     def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.bound = -inf
+        self.size = size
+        self.arrived: list[tuple[Stream, Together]] = []
+        self.bases = [0.0] * size
 
     def arrive(self, stream: Stream, together: Together) -> None:
         """Join; when all have come, it starts."""
-        self.bound = max(self.bound, stream.host.base + together.launched)
-        if not self.complete(stream):
+        arrived, bases = self.arrived, self.bases
+        arrived.append((stream, together))
+        bases[together.member] = stream.host.base
+        if len(arrived) < self.size:
             return
-        members, last = self.leave()
-        end = max(last.ready + together.duration, self.bound)
-        self.bound = -inf
-        _leave(members, last, end - together.duration, end, blame_on(last))
+        self.arrived = []
+        last = stream
+        for member, _ in arrived:
+            if member.ready > last.ready:
+                last = member
+        start, blame, latest = last.ready, blame_on(last), max(bases)
+        for member, its in arrived:
+            end = start + its.duration
+            if latest + its.latest > end:
+                end = max(end, *(base + launched for base, launched in zip(bases, its.launched, strict=True)))
+            member.finish_at(end - its.duration, end, None if member is last else blame)
 
 
 class Together:
     """A joint stretch: it begins when the last member comes and takes ``duration``.
 
-    It does not end before ``launched`` seconds after this member's host began the step. Both on the tick.
+    It does not end before ``launched[other]`` seconds after any other member's host began the step. On the tick.
     """
 
-    __slots__ = ("duration", "launched", "meeting")
+    __slots__ = ("duration", "latest", "launched", "meeting", "member")
 
-    def __init__(self, meeting: Meeting, duration: float, launched: float) -> None:
+    def __init__(self, meeting: Meeting, member: int, duration: float, launched: Sequence[float]) -> None:
         self.meeting = meeting
+        self.member = member
         self.duration = duration
         self.launched = launched
+        self.latest = max(launched)
 
     def begin(self, stream: Stream) -> bool:
         """Arrive."""

@@ -164,7 +164,7 @@ class _Reader:
             case ops.Collective():
                 state = tuple(sorted(self._who(operation.rendezvous.arrived)))
             case ops.Together(meeting=meeting):
-                state = tuple(sorted(self._who(meeting.arrived))), meeting.bound - self.now
+                state = tuple(sorted(self._who([stream for stream, _ in meeting.arrived])))
             case ops.Every():
                 state = operation.number % operation.period, self._operation(operation.operation, stream)
             case Runner():

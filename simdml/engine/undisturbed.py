@@ -14,7 +14,7 @@ from simdml.engine.contention import classes_of, contended_links, solo_rate
 from simdml.engine.execution import Execution, Kind, Meaning, Segment
 from simdml.engine.flows import Communication
 from simdml.engine.kernels import Kernels, kernels
-from simdml.engine.stretches import Joint, JointPart, Runs, Stretch, Timed, combine
+from simdml.engine.stretches import BesidePart, Joint, JointPart, Runs, Stretch, Timed, combine, in_a_row
 from simdml.program.instructions import Beside, Collective, Compute, Instruction, Routine
 
 Members = tuple[str, tuple[int, ...]]
@@ -42,7 +42,7 @@ class Undisturbed:
         self._certain: dict[tuple[Collective | Beside | Routine, int], Timed | None] = {}
         self._joint_parts: dict[tuple[Collective | Routine, int], tuple[Members, JointPart] | None] = {}
         self._joint_collectives: dict[tuple[Collective, tuple[int, ...]], JointPart] = {}
-        self._joint_routines: dict[tuple[Routine, Members], JointPart] = {}
+        self._joint_routines: dict[tuple[Routine, Members], JointPart | None] = {}
         self._runs: dict[tuple[int, Members], Runs] = {}
         self._devices: dict[tuple[str, float, bool], Kernels] = {}
         self._bundles: dict[tuple[int, float], Bundle] = {}
@@ -90,20 +90,38 @@ class Undisturbed:
         return (instruction.group, classes), self._joint_collectives[key]
 
     def _joint_routine(self, routine: Routine, rank: int) -> tuple[Members, JointPart] | None:
-        taken = [self.taken(instruction, rank) for instruction in routine.instructions]
-        found = [part for _, timed, part in taken if timed is None]
-        members = {part[0] for part in found if part is not None}
-        if len(members) != 1 or None in found:
+        parts = [self._collective_of(instruction, rank) for instruction in routine.instructions]
+        members = {part[0] for part in parts if isinstance(part, tuple)}
+        if len(members) != 1 or None in parts:
             return None
         who = members.pop()
         if (routine, who) not in self._joint_routines:
-            parts: list[Runs | JointPart] = []
-            for instruction, _, part in taken:
-                parts.append(self.of_all(instruction, who) if part is None else part[1])
-            combined = combine(parts)
-            assert combined is not None
-            self._joint_routines[routine, who] = combined
-        return who, self._joint_routines[routine, who]
+            self._joint_routines[routine, who] = combine(
+                [
+                    self._part_of_all(instruction, who, part[1] if isinstance(part, tuple) else None)
+                    for instruction, part in zip(routine.instructions, parts, strict=True)
+                ]
+            )
+        combined = self._joint_routines[routine, who]
+        return None if combined is None else (who, combined)
+
+    def _collective_of(self, instruction: Instruction, rank: int) -> tuple[Members, JointPart] | Timed | None:
+        """Return what it is certain to take, or its joint part, or that of the collective which kernels are beside."""
+        _, timed, part = self.taken(instruction, rank)
+        if timed is None and part is None and isinstance(instruction, Beside):
+            part = self.taken(instruction.collective, rank)[2]
+        return timed or part
+
+    def _part_of_all(
+        self, instruction: Instruction, who: Members, part: JointPart | None
+    ) -> Runs | JointPart | BesidePart:
+        if part is None:
+            return self.of_all(instruction, who)
+        if not isinstance(instruction, Beside):
+            return part
+        runs = in_a_row([self.of_all(kernels, who) for kernels in instruction.kernels])
+        assert runs is not None
+        return BesidePart(runs, part.middle.segments[0][0])
 
     def of_all(self, instruction: Instruction, who: Members) -> Runs:
         """Return what ``instruction`` takes on every member's rank; it is certain on all, as on one of them."""
