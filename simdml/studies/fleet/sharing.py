@@ -22,6 +22,10 @@ from simdml.program.program import Program, RankProgram
 Layout = Literal["packed", "spread"]
 STEPS: Final = 24
 """Steps of the slowest job that are simulated, of which the second half is measured."""
+STEPS_WITH_JITTER: Final = 120
+FEWEST_STEPS: Final = 4
+STEPS_OF_FASTEST: Final = 2000
+"""Where the fastest job would do more meanwhile, fewer are simulated."""
 _GOLDEN: Final = (sqrt(5) - 1) / 2
 
 
@@ -154,7 +158,9 @@ def _together_s(
     }
     of_node = {node: part for part, job in enumerate(jobs) for node in job.nodes}
     program = merge(programs, partial(owned, costs))
-    recording = simulate_program(program, cluster, merge_costs(costs, of_device, of_node), conditions, steps=STEPS)
+    wanted = STEPS_WITH_JITTER if conditions.jitter_cv else STEPS
+    steps = max(min(wanted, int(STEPS_OF_FASTEST * min(alone_s) / max(alone_s))), FEWEST_STEPS)
+    recording = simulate_program(program, cluster, merge_costs(costs, of_device, of_node), conditions, steps=steps)
     return [_step_s(recording, part) for part in range(len(jobs))]
 
 
