@@ -60,7 +60,7 @@ def pareto_figure(alternatives: Sequence[Alternative], takes: str, gives: str) -
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(float(f"{value:.6g}"))))
         axes.set_xlabel(takes)
         axes.set_ylabel(gives)
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, 1.15 * max(each.gives for each in alternatives))
         axes.margins(x=0.08)
         axes.legend(frameon=False, loc="lower right")
         return figure

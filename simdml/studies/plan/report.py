@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from simdml.studies.report.findings import Chosen, Findings, Record
 from simdml.units import format_bytes, format_money, format_power, format_time
 
 ALTERNATIVES: Final = 10
+LONGEST: Final = 56
+"""A label beside a bar is cut to so many characters."""
 _YEAR_S, _HOUR_S = 365 * 86400.0, 3600.0
 
 
@@ -68,7 +71,17 @@ def _answer(record: Record, best: Record) -> str:
     if _targeted(record):
         text += f", {format_time(best['seconds'])} for all of it"
     text += "" if best["usd"] is None else f", {format_money(best['usd'])}"
-    return f"{text}. {record['in_words']}".strip()
+    return f"{text}. {record['in_words']}{_next_cluster(record, best)}".strip()
+
+
+def _next_cluster(record: Record, best: Record) -> str:
+    """Return the best of the clusters that come after the best one's, in a sentence."""
+    other = next((each for each in record["candidates"] if each["cluster"] != best["cluster"]), None)
+    if other is None:
+        return ""
+    text = f" The next cluster is {other['cluster']}: {format_time(other['numbers']['step_time_s'])} a step"
+    text += f", {format_time(other['seconds'])} for all of it" if _targeted(record) else ""
+    return text + ("." if other["usd"] is None else f", {format_money(other['usd'])}.")
 
 
 def _tiles(record: Record, best: Record) -> Iterator[tuple[str, str]]:
@@ -90,20 +103,22 @@ def _warnings(record: Record) -> Iterator[str]:
 
 
 def _shown(record: Record) -> list[Record]:
-    """Return the best of every cluster, or the best layouts of the only one."""
-    if not _several(record):
-        return list(record["candidates"][:ALTERNATIVES])
-    first: dict[str, Record] = {}
+    """Return the best few of every cluster, from best to worst."""
+    few = max(1, ALTERNATIVES // len(record["clusters"]))
+    taken: Counter[str] = Counter()
+    shown = []
     for candidate in record["candidates"]:
-        first.setdefault(candidate["cluster"], candidate)
-    return list(first.values())[: 2 * ALTERNATIVES]
+        taken[candidate["cluster"]] += 1
+        if taken[candidate["cluster"]] <= few:
+            shown.append(candidate)
+    return shown[: 2 * ALTERNATIVES]
 
 
 def _sections(record: Record, best: Record) -> Iterator[Section]:
     shown = _shown(record)
     blocks: list[Block] = []
     if len(shown) > 1:
-        blocks += [_pareto(record, shown, best), _bars(record, shown)]
+        blocks += [_pareto(record, shown, best), _bars(shown)]
     blocks.append(_table(record, shown))
     simulated = {candidate["cluster"] for candidate in record["candidates"]}
     if others := [site["cluster"] for site in record["clusters"] if site["cluster"] not in simulated]:
@@ -141,12 +156,13 @@ def _pareto(record: Record, shown: Sequence[Record], best: Record) -> Block:
     return picture("pareto", lambda: pareto_figure(points, takes, gives), alt, "Numbers are those of the table.")
 
 
-def _bars(record: Record, shown: Sequence[Record]) -> Block:
+def _bars(shown: Sequence[Record]) -> Block:
     batches = {candidate["numbers"]["samples_per_step"] for candidate in shown}
     per = "a sample" if len(batches) > 1 else "a step"
+    unlike = len({candidate["cluster"] for candidate in shown}) < len(shown)
     bars = [
         (
-            f"{number}: {candidate['cluster'] if _several(record) else candidate['layout']}",
+            f"{number}: {_shortened(candidate['layout'] if unlike else candidate['cluster'])}",
             {
                 name: seconds / (candidate["numbers"]["samples_per_step"] if len(batches) > 1 else 1.0)
                 for name, seconds in candidate["account_s"].items()
@@ -156,6 +172,10 @@ def _bars(record: Record, shown: Sequence[Record]) -> Block:
     ]
     alt = f"Stacked bars of the time {per} by account, one for each of {len(bars)} alternatives."
     return picture("alternatives", lambda: accounts_figure(bars, per), alt)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _table(record: Record, shown: Sequence[Record]) -> Table:
@@ -176,5 +196,5 @@ def _table(record: Record, shown: Sequence[Record]) -> Table:
         row += [format_money(candidate["usd"])] if priced else []
         row += [format_power(candidate["power_w"])] if powered else []
         rows.append(tuple(row))
-    caption = "The best of every cluster" if several else f"The best {len(rows)} of those simulated"
+    caption = "The best few of every cluster" if several else f"The best {len(rows)} of those simulated"
     return Table(caption, tuple(columns), tuple(rows), text_columns=3 + several)
