@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
+from simdml.cli.dask_option import dask_start
 from simdml.cli.writing import PicturePath, json_text, write_text
-from simdml.studies.plan.answer import certificate, plan_to_dict, shown_objective, targets_in_words
+from simdml.studies.plan.answer import certificate, shown_objective, targets_in_words
 from simdml.studies.plan.planning import Plan, Progress, plan
 from simdml.studies.plan.table import columns, rows, to_run
 
@@ -24,6 +25,7 @@ _EVERY_S = 10.0
 @click.argument("file")
 @click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
+@click.option("--dask", metavar="ADDRESS", help="Use the Dask cluster whose scheduler is at ADDRESS.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw the alternatives (png, svg, pdf).")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write plan.json to DIR, and go on there.")
@@ -34,6 +36,7 @@ def command(
     file: str,
     assignments: tuple[str, ...],
     jobs: int | None,
+    dask: str | None,
     as_json: bool,
     figure: Path | None,
     out: Path | None,
@@ -43,19 +46,18 @@ def command(
     Most candidates are never simulated: a bound says that they cannot be better. With --out, a plan that was stopped
     goes on where it was when the same command is given again; Ctrl-C ends it with the best so far.
     """
-    found = plan(file, assignments, jobs=jobs, out=out, progress=_Watch())
+    found = plan(file, assignments, jobs=jobs, start=dask_start(dask), out=out, progress=_Watch())
     if as_json:
-        click.echo(json_text(plan_to_dict(found)), nl=False)
+        click.echo(json_text(found.to_dict()), nl=False)
     else:
         _show(found)
     if figure is not None:
         # matplotlib is loaded for figures alone.
         from simdml.reporting.saving import save_drawing
-        from simdml.studies.plan.figure import plan_figure
 
-        save_drawing(lambda: plan_figure(found), figure)
+        save_drawing(found.plot, figure)
     if out is not None:
-        write_text(out / JSON_FILE, json_text(plan_to_dict(found)))
+        write_text(out / JSON_FILE, json_text(found.to_dict()))
         click.echo(f"wrote {JSON_FILE} to {out}", err=True)
     if not found.finished:
         context.exit(INTERRUPTED)

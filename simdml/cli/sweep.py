@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
+from simdml.cli.dask_option import dask_start
 from simdml.cli.progress import watch
 from simdml.cli.writing import json_text, write_text, write_whole
 from simdml.studies.sweep.objective import OBJECTIVES, Objective
@@ -21,7 +21,6 @@ from simdml.studies.sweep.table import (
     text_cells,
     text_columns,
 )
-from simdml.studies.sweep.workers import Start
 
 CSV_FILE, JSON_FILE, PARQUET_FILE = "sweep.csv", "sweep.json", "sweep.parquet"
 
@@ -67,20 +66,11 @@ def command(
 def _run(plan: Plan, objective: Objective, *, jobs: int | None, dask: str | None, out: Path | None) -> Sweep:
     try:
         with watch(objective) as progress:
-            return run_sweep(plan, start=_dask(dask), jobs=jobs, out=out, progress=progress)
+            return run_sweep(plan, start=dask_start(dask), jobs=jobs, out=out, progress=progress)
     except KeyboardInterrupt:
         if out is not None:
             click.echo(f"what has finished is kept in {out}: the same command goes on from there", err=True)
         raise
-
-
-def _dask(address: str | None) -> Start | None:
-    if address is None:
-        return None
-    # Dask is loaded where it is asked for.
-    from simdml.studies.sweep.dask_cluster import dask_workers
-
-    return partial(dask_workers, address)
 
 
 def _show(sweep: Sweep, objective: Objective, out: Path | None) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
-from simdml.program.instructions import Beside, Collective, CollectiveKind, Compute, Instruction, Routine
+from simdml.program.instructions import Beside, Collective, CollectiveKind, Compute, Instruction, Routine, Send, StepEnd
 from simdml.program.mesh import Group, Mesh
 from simdml.program.program import Program, Stream
 
@@ -47,6 +47,7 @@ class LeastSeconds:
     _members: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     _collectives: dict[Collective, float] = field(default_factory=dict)
     _routines: dict[int, tuple[Routine, float]] = field(default_factory=dict)
+    _launched: dict[int, tuple[Instruction, int]] = field(default_factory=dict)
     _kernels: dict[int, tuple[Compute, float]] = field(default_factory=dict)
 
     def of(self, instruction: Instruction) -> float:
@@ -61,19 +62,43 @@ class LeastSeconds:
                 return max(kernels, self._collective(instruction.collective))
             case Routine():
                 return self._routine(instruction)
+            case Send():
+                distance = abs(instruction.offset) * self.mesh.strides[instruction.axis]
+                return self.send(distance, instruction.payload_bytes)
             case _:
                 return 0.0
 
     def stream(self, stream: Stream) -> float:
-        """Return the least seconds of all that ``stream`` does in a step."""
-        total = sum(times * self.of(instruction) for instruction, times in _counted(stream.instructions))
-        return total / max(stream.lanes, 1)
+        """Return the least seconds of all that ``stream`` does in a step: on the device, and to launch it.
+
+        A host that waits for the device at the end of a step launches the kernels of the next one after another.
+        """
+        counted = _counted(stream.instructions)
+        total = sum(times * self.of(instruction) for instruction, times in counted)
+        if not any(isinstance(each, StepEnd) and each.synchronise for each, _ in counted):
+            return total / max(stream.lanes, 1)
+        return max(total, self.costs.host_launch_s * sum(times * self._launches(each) for each, times in counted))
 
     def send(self, distance: int, payload_bytes: float) -> float:
-        """Return the least seconds of a message to the rank so many further."""
+        """Return the least seconds of a message to a rank so many further, or back from it."""
         pairs = [(first, (first + distance) % self.mesh.num_ranks) for first in self._first_ranks()]
         plans = [self.costs.collectives.plan(CollectiveKind.SEND_RECV, pair, payload_bytes) for pair in pairs]
         return min(plan.time_s(payload_bytes) for plan in plans)
+
+    def _launches(self, instruction: Instruction) -> int:
+        """Return how many kernels an instruction launches."""
+        if id(instruction) not in self._launched:
+            match instruction:
+                case Compute():
+                    count = sum(operator.launches for operator in instruction.operators)
+                case Beside():
+                    count = sum(map(self._launches, instruction.kernels))
+                case Routine():
+                    count = sum(map(self._launches, instruction.instructions))
+                case _:
+                    count = 0
+            self._launched[id(instruction)] = (instruction, count)
+        return self._launched[id(instruction)][1]
 
     def _routine(self, instruction: Routine) -> float:
         found = self._routines.get(id(instruction))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simdml import __version__
 from simdml.errors import DoesNotFitError, InfeasibleError, SimdmlError
@@ -26,6 +26,10 @@ from simdml.studies.sweep.outcome import DIED
 from simdml.studies.sweep.table import shown_value
 from simdml.studies.sweep.workers import Start, local_processes, num_cores, this_process
 from simdml.units import format_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 PLAN = "plan"
 COMPARED: Final = 16
@@ -74,6 +78,28 @@ class Plan:
     def proven(self) -> bool:
         """Whether nothing else can be better, but for the gap that was asked for."""
         return self.finished and self.best is not None and not self.violations
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as a record."""
+        from simdml.studies.plan.answer import plan_to_dict
+
+        return plan_to_dict(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a simulated candidate, the best first: what it is, what training takes, and its numbers."""
+        import pandas as pd
+
+        candidates = self.to_dict()["candidates"]
+        left_out = ("scenario", "numbers", "account_s", "status")
+        rows = [{key: value for key, value in each.items() if key not in left_out} for each in candidates]
+        numbers = [each["numbers"] for each in candidates]
+        return pd.DataFrame([row | found for row, found in zip(rows, numbers, strict=True)])
+
+    def plot(self) -> Figure:
+        """Return a figure: clusters by time against cost, or where the steps of the best layouts go."""
+        from simdml.studies.plan.figure import plan_figure
+
+        return plan_figure(self)
 
     @property
     def meets_targets(self) -> bool:

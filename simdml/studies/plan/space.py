@@ -10,7 +10,7 @@ from typing import Final
 
 from simdml.scenario.degrees import divisors
 from simdml.scenario.schema.plan import LayoutsSpec
-from simdml.strategies.data_parallel.kinds import find_kind
+from simdml.strategies.data_parallel.kinds import PYTORCH, find_kind
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stages import Balance
 from simdml.studies.plan.layout import Layout
@@ -123,6 +123,9 @@ class Space:
         if dp * cp == 1:
             return sharding == self._shardings()[0]
         if dp == 1 and "dp_shard" in kind.axes:
+            return False
+        # Megatron-LM pads the vocabulary until tp divides it, others do not.
+        if kind.framework == PYTORCH and isinstance(self.model, TransformerSpec) and self.model.config.vocab % tp:
             return False
         return all(size == 1 or axis in kind.combines for axis, size in degrees)
 
