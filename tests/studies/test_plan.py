@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from time import process_time
 
+import numpy as np
 import pytest
 
 from simdml.costs.bounds import least_step_s
@@ -14,7 +15,9 @@ from simdml.errors import DoesNotFitError, InfeasibleError
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.studies.plan.answer import certificate, plan_to_dict
+from simdml.studies.plan.blocks import Seconds
 from simdml.studies.plan.candidate import LEAST, evaluate, pass_through, sharpen, step_s
+from simdml.studies.plan.passing import graph_of
 from simdml.studies.plan.planning import plan
 from simdml.studies.plan.site import make_site
 from simdml.studies.plan.survey import habits_of, space_of, survey
@@ -131,6 +134,28 @@ def test_a_sharp_bound_is_within_some_percent_of_most_steps():
         max(bounds) / outcome.numbers["step_time_s"] for _, bounds, outcome in exhaustive("pipelines") if outcome.ok
     )
     assert ratios[len(ratios) // 2] > 0.9
+
+
+def test_the_closed_form_is_no_more_than_what_the_order_of_actions_takes():
+    layouts = {"schedules": ["1f1b", "interleaved_1f1b"], "recompute": ["none"], "sharding": ["ddp"]}
+    scenario = SMALL | {"cluster": {"name": "pcie_8gpu_25gbe", "nodes": 2}, "plan": {"layouts": layouts}}
+    site = site_of(scenario)
+    habits = habits_of(site.scenario())
+    deep = [(layout, least_s) for layout, least_s in survey(site).layouts if layout.pp > 1]
+    passing = [(least_s, pass_through(site, layout, habits).numbers[LEAST]) for layout, least_s in deep[::3]]
+    assert len(passing) > 50
+    assert all(least_s <= passing_s * (1 + 1e-9) for least_s, passing_s in passing)
+    assert sum(least_s > 0.99 * passing_s for least_s, passing_s in passing) > len(passing) / 4
+
+
+def test_equal_stages_of_1f1b_take_the_time_of_the_closed_form():
+    one = np.ones(4)
+    for microbatches in (4, 9):
+        graph = graph_of("1f1b", 4, microbatches, 1)
+        ends_s = graph.first_end_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False)
+        assert ends_s == (microbatches + 4 - 1) * 3.0
+        halves = graph_of("zb_h1", 4, microbatches, 1)
+        assert halves.first_end_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False) == 3 * microbatches + 3.0
 
 
 def test_what_is_said_not_to_fit_does_not():

@@ -39,7 +39,9 @@ class DeviceBounds:
         """Return the bound of a step of so many micro-batches, with the seconds of each message."""
         sent = self.sends * send_s
         whole = microbatches * (self.busy + sent)
-        through = self.around + self.hops * hop_s + microbatches * (self.during + sent)
+        # The first message in and the last one out are both on the way and the device's own.
+        messages = np.maximum(self.hops * hop_s - (self.hops > 0) * send_s, 0.0)
+        through = self.around + messages + microbatches * (self.during + sent)
         return float(max(whole.max(), through.max()))
 
 
