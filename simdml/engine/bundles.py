@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,7 @@ def grains_of(payload_bytes: float) -> int:
     return round(payload_bytes * GRAINS_PER_BYTE)
 
 
+@lru_cache(maxsize=4096)
 def pace_of(rate_bytes_per_s: float) -> int:
     """Return a rate in grains a tick."""
     return max(1, round(rate_bytes_per_s * (GRAINS_PER_BYTE / TICKS_PER_SECOND)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from heapq import heappush
-from typing import Any, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
 
 import simpy
 from simpy.events import EventPriority
@@ -48,6 +49,10 @@ def _fire(call: Call) -> None:
 
 class SimEnvironment(simpy.Environment):
     """A SimPy environment whose times lie on the tick clock of :mod:`simdml.engine.clock`."""
+
+    if not TYPE_CHECKING:
+        # Everybody asks for the time all the time: read in C, it takes half as long.
+        now = property(attrgetter("_now"), doc="The current simulation time.")
 
     def __init__(self) -> None:
         super().__init__()

@@ -188,18 +188,19 @@ class Shard(Track):
         if service.number == PART:
             return
         release = self.rule.done(state, service.worker, service.effect)
-        if release is Release.EVERYBODY:
+        if release is Release.ITS_WORKER:
+            own = state.waiting.get(service.worker)
+            if own is not None:
+                self._release(state, (own,), service, blame_on(self))
+        elif release is Release.THE_KEY:
+            if state.waiting:
+                self._release(state, tuple(state.waiting.values()), service, blame_on(self))
+        elif release is Release.EVERYBODY:
             for shard in self.peers:
                 for each in shard.keys.values():
-                    shard._release(each, list(each.waiting.values()), service, blame_on(self))
-        elif state.waiting and release is not Release.NOBODY:
-            own = state.waiting.get(service.worker)
-            if release is Release.THE_KEY:
-                self._release(state, list(state.waiting.values()), service, blame_on(self))
-            elif own is not None:
-                self._release(state, [own], service, blame_on(self))
+                    shard._release(each, tuple(each.waiting.values()), service, blame_on(self))
 
-    def _release(self, state: KeyState, requests: list[Request], service: Service, cause: Blame) -> None:
+    def _release(self, state: KeyState, requests: Sequence[Request], service: Service, cause: Blame) -> None:
         """Answer those of the pulls that ``service`` released, in the order they asked."""
         activity, now, arrived = self.activity, self.env.now, service.arrived
         ready = [each for each in requests if self.rule.readable(state, each.worker, each.wanted)]
