@@ -57,11 +57,11 @@ def accounts(recording):
 @given(
     routines=st.lists(ROUTINE, min_size=1, max_size=4),
     members=st.integers(2, 4),
-    slow=st.dictionaries(st.integers(0, 3), st.sampled_from([1.5, 2.0, 4.0]), max_size=3),
-    launch_s=st.sampled_from([0.0, 0.0, 1.0, 3.0]),
+    slow=st.dictionaries(st.integers(0, 3), st.sampled_from([1.5, 2.0, 4.0]), min_size=1, max_size=3),
+    launch_s=st.sampled_from([0.0, 2.0, 12.0]),
 )
 def test_joint_stretches_are_their_parts_one_by_one(routines, members, slow, launch_s):
-    program, cluster = job(routines, members)
+    program, cluster = job([*routines, summed(1)], members)
     conditions = Conditions(slow_gpus={gpu: by for gpu, by in slow.items() if gpu < members})
     prices = costs(cluster, latency_s=0.25, launch_s=launch_s)
     joint = simulate(program, cluster, prices, conditions, steps=3)
@@ -98,3 +98,13 @@ def test_a_pair_before_any_collective_is_written_out():
     recording = simulate(program, cluster, costs(cluster), Conditions(slow_gpus={1: 2.0}), steps=1)
     assert [len(rank.streams) for rank in recording.execution.ranks] == [2, 2]
     assert recording.step_ends == [[15.0], [16.0]]
+
+
+def test_a_collective_beside_kernels_waits_for_a_host_that_is_behind():
+    """A launch takes 3 s: the sum of 8 s begins at 3 s, when kernels before it have been launched, and ends at 11 s."""
+    routine = Routine("r", (summed(1), kernels("b", 0), Beside((kernels("c", 1),), summed(16))))
+    program, cluster = job([routine], 2)
+    prices = costs(cluster, launch_s=3.0)
+    recording = simulate(program, cluster, prices, Conditions(slow_gpus={1: 2.0}), steps=1)
+    assert [len(rank.streams) for rank in recording.execution.ranks] == [1, 1]
+    assert recording.step_ends == [[12.0], [13.0]]
