@@ -11,6 +11,7 @@ from simdml.cli.glossary import (
     parallelism,
     parameter_servers,
     pipelines,
+    planning,
     reliability,
     results,
 )
@@ -26,6 +27,7 @@ TERMS: tuple[Term, ...] = (
     *model_parallel.TERMS,
     *parameter_servers.TERMS,
     *around.TERMS,
+    *planning.TERMS,
 )
 
 

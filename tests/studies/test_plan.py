@@ -12,14 +12,17 @@ from simdml.costs.bounds import least_step_s
 from simdml.documents.document import from_mapping
 from simdml.engine.simulator import simulate as simulate_program
 from simdml.errors import DoesNotFitError, InfeasibleError
+from simdml.resources import available
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.studies.plan.answer import certificate, plan_to_dict
 from simdml.studies.plan.blocks import Seconds
 from simdml.studies.plan.candidate import LEAST, evaluate, pass_through, sharpen, step_s
+from simdml.studies.plan.goals import goal_of
 from simdml.studies.plan.passing import graph_of
 from simdml.studies.plan.planning import plan
 from simdml.studies.plan.site import make_site
+from simdml.studies.plan.sites import sites_of
 from simdml.studies.plan.survey import habits_of, space_of, survey
 
 SMALL = {
@@ -236,6 +239,15 @@ def test_a_gap_saves_simulations():
     assert len(near.simulated) <= len(exact.simulated)
     assert near.best.rank[1] <= exact.best.rank[1] / 0.8
     assert "20 %" in certificate(near)
+
+
+@pytest.mark.parametrize("name", [name for name in available("scenarios") if name.startswith("plans/")])
+def test_bundled_plans_say_which_clusters_and_what_is_best(name):
+    scenario = load_scenario(name)
+    goal = goal_of(scenario, scenario.spec.plan)
+    assert goal.minimise == (scenario.spec.plan.minimise or ("cost" if scenario.spec.cost else "time"))
+    labels = [site.label for site in sites_of(scenario, scenario.spec.plan)]
+    assert len(set(labels)) == len(labels)
 
 
 def test_thousands_of_layouts_of_405_billion_parameters_take_seconds():
