@@ -281,6 +281,25 @@ def test_a_mixed_cluster_is_judged_by_its_slower_half():
     assert all(slow[layout] > 1.3 * rated[layout] for layout in alone)
 
 
+def test_networks_of_images_are_laid_out_as_pytorch_would():
+    scenario = {
+        "cluster": {"name": "dgx_a100", "nodes": 1},
+        "model": "resnet50",
+        "training": {"global_batch": 256, "precision": "fp16"},
+        "plan": {"layouts": {"pp": [1, 2], "microbatch": [16, 32], "recompute": ["none"]}},
+    }
+    site = site_of(scenario)
+    layouts = list(space_of(site.scenario(), 8, 256).layouts())
+    assert {layout.sharding for layout in layouts} == {"ddp", "zero1", "zero2", "zero3", "fsdp2"}
+    deep = next(layout for layout in layouts if layout.pp == 2)
+    for layout in (deep, layouts[0]):
+        assert layout.applied(site.document).data["training"]["kernels"] == "eager"
+    plain = scenario | {"strategy": "ddp", "training": {"global_batch": 256, "precision": "fp16", "microbatch": 32}}
+    alone = next(layout for layout in layouts if layout.sharding == "ddp" and layout.microbatch == 32)
+    step_s_alone = evaluate(site, alone).numbers["step_time_s"]
+    assert step_s_alone == evaluate(site_of(plain), AsWritten()).numbers["step_time_s"]
+
+
 def test_strategies_by_hand_are_all_judged():
     scenario = {
         "cluster": {"name": "pcie_8gpu_25gbe", "nodes": 2},

@@ -27,7 +27,10 @@ class LayoutsSpec(DocumentModel):
     pp: Counts | None = None
     """Pipeline stages; every number that the model can be cut into by default."""
     sharding: tuple[KindName, ...] | None = None
-    """Who keeps what of the training state; ddp, distributed_optimizer, zero1, zero2, zero3 and fsdp2 by default."""
+    """Who keeps what of the training state; ddp, distributed_optimizer, zero1, zero2, zero3 and fsdp2 by default.
+
+    Each with the kernels of its own system, unless training.kernels says which.
+    """
     schedules: tuple[ScheduleName, ...] | None = None
     """Pipeline schedules; by default those that flush, without gpipe and looped_bfs, which only keep more."""
     chunks: Counts | None = None

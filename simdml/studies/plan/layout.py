@@ -21,7 +21,8 @@ OVERLAPPED: Final = {
 class Layout:
     """Degrees, schedule, micro-batch, recomputation and sharding of a job; ``dp`` is what the others leave.
 
-    ``schedule`` is empty for one stage. ``balance`` is how stages are cut. Without ``mesh`` a job is PyTorch's alone.
+    ``schedule`` is empty for one stage. ``balance`` is how stages are cut. Without ``mesh`` a job is PyTorch's alone,
+    and so are its kernels, whatever the degrees.
     """
 
     tp: int
@@ -55,6 +56,8 @@ class Layout:
         base = document.data.get("strategy")
         strategy = self._strategy(base if isinstance(base, dict) else {})
         training = {**document.data["training"], "microbatch": self.microbatch, "recompute": self.recompute}
+        if not self.mesh:
+            training.setdefault("kernels", "eager")
         for section, value in (("strategy", strategy), ("training", training)):
             document = assign(document, (section,), from_mapping(value), PLAN)
         return document

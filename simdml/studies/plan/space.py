@@ -10,7 +10,7 @@ from typing import Final
 
 from simdml.scenario.degrees import divisors
 from simdml.scenario.schema.plan import LayoutsSpec
-from simdml.strategies.data_parallel.kinds import PYTORCH, find_kind
+from simdml.strategies.data_parallel.kinds import MEGATRON, PYTORCH, find_kind
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stages import Balance
 from simdml.studies.plan.layout import Layout
@@ -102,7 +102,10 @@ class Space:
         return _allowed(self.asked.ep, divisors(gcd(experts, dp)) if experts else [1])
 
     def _shardings(self) -> Sequence[str]:
-        return self.asked.sharding or SHARDINGS
+        if self.asked.sharding or isinstance(self.model, TransformerSpec):
+            return self.asked.sharding or SHARDINGS
+        # Megatron-LM trains transformers alone.
+        return [sharding for sharding in SHARDINGS if find_kind(sharding).framework != MEGATRON]
 
     def _microbatches(self, samples: int) -> list[int]:
         return _allowed(self.asked.microbatch, divisors(samples))
