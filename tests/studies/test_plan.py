@@ -11,7 +11,7 @@ import pytest
 from simdml.costs.bounds import least_step_s
 from simdml.documents.document import from_mapping
 from simdml.engine.simulator import simulate as simulate_program
-from simdml.errors import DoesNotFitError, InfeasibleError
+from simdml.errors import DoesNotFitError, InfeasibleError, OutputError
 from simdml.resources import available
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
@@ -218,6 +218,17 @@ def test_a_plan_goes_on_where_it_was_with_the_same_bytes(tmp_path):
     assert plan_to_dict(again) == whole
     lines = (tmp_path / "journal.jsonl").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 1 + len(again.found)
+
+
+def test_a_cluster_file_that_changed_is_another_plan(tmp_path):
+    (tmp_path / "mine.yaml").write_text("nodes: 1\nnode: {gpus: {type: a100, count: 8, fabric: nvswitch}}\n")
+    layouts = {"layouts": {"tp": [1], "pp": [1], "microbatch": [4], "sharding": ["ddp"]}}
+    choice = {"clusters": [str(tmp_path / "mine.yaml")], **layouts}
+    scenario = SMALL | {"strategy": "ddp", "plan": choice}
+    plan(scenario, jobs=1, out=tmp_path / "out")
+    (tmp_path / "mine.yaml").write_text("nodes: 1\nnode: {gpus: {type: h100, count: 8, fabric: nvswitch}}\n")
+    with pytest.raises(OutputError, match="another"):
+        plan(scenario, jobs=1, out=tmp_path / "out")
 
 
 def test_processes_find_the_same_optimum():

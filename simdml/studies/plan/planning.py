@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simdml import __version__
 from simdml.errors import DoesNotFitError, InfeasibleError, SimdmlError
+from simdml.scenario.clusters import CLUSTER
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.schema.plan import PlanSpec
 from simdml.studies.plan.candidate import Candidate, Given, step_s
@@ -20,6 +21,8 @@ from simdml.studies.plan.search import Found, Search
 from simdml.studies.plan.site import Site
 from simdml.studies.plan.sites import sites_of
 from simdml.studies.plan.survey import Survey, habits_of, survey
+from simdml.studies.sweep.axes import Setting
+from simdml.studies.sweep.grid import Point
 from simdml.studies.sweep.identity import sweep_digest
 from simdml.studies.sweep.journal import Journal
 from simdml.studies.sweep.outcome import DIED
@@ -142,37 +145,47 @@ def plan(
     fronts = len(sites) > 1 and all(site.usd_per_s is not None for site in sites)
     search = Search(goal, habits_of(scenario), spec.gap, fronts, each_site=1 < len(sites) <= COMPARED)
     search.add(candidates)
-    digest = sweep_digest(scenario.name, scenario.document, ())
-    journal = None if out is None else Journal(out, digest)
-    begin = start or _local(jobs)
-    finished = True
+    journal = None if out is None else Journal(out, sweep_digest(scenario.name, scenario.document, _clusters(sites)))
     with journal or nullcontext():
-        search.known = {} if journal is None else dict(journal.finished)
-        report = progress or (lambda _: None)
-        report(Progress(search))
-        try:
-            for found in search.run(begin):
-                if journal is not None and found.candidate.number not in search.known and found.outcome.status != DIED:
-                    journal.add(found.candidate.number, found.outcome)
-                report(Progress(search, found))
-        except KeyboardInterrupt:
-            finished = False
+        finished = _searched(search, start or _local(jobs), journal, progress or (lambda _: None))
     if search.best is None and finished:
         raise _nothing(scenario, surveys, search.found)
+    unfit = sum(each.unfit for each in surveys)
     return Plan(
-        scenario.name,
-        goal,
-        tuple(sites),
-        len(candidates) + sum(each.unfit for each in surveys),
-        sum(each.unfit for each in surveys),
-        search.sharpened,
-        search.num_left,
-        tuple(search.found),
-        search.best,
-        search.least_left,
-        spec.gap,
-        finished,
+        name=scenario.name,
+        goal=goal,
+        sites=tuple(sites),
+        num_layouts=len(candidates) + unfit,
+        num_unfit=unfit,
+        num_sharpened=search.sharpened,
+        num_left=search.num_left,
+        found=tuple(search.found),
+        best=search.best,
+        least_left=search.least_left,
+        gap=spec.gap,
+        finished=finished,
     )
+
+
+def _searched(search: Search, start: Start, journal: Journal | None, progress: Callable[[Progress], None]) -> bool:
+    """Run ``search``, its results kept in ``journal``; return False if it was interrupted."""
+    search.known = {} if journal is None else dict(journal.finished)
+    progress(Progress(search))
+    try:
+        for found in search.run(start):
+            number, outcome = found.candidate.number, found.outcome
+            if journal is not None and number not in search.known and outcome.status != DIED:
+                journal.add(number, outcome)
+            progress(Progress(search, found))
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _clusters(sites: Sequence[Site]) -> list[Point]:
+    """Return the clusters as settings, so that the files they name are a part of what the plan is."""
+    settings = ((site, site.document.part((CLUSTER,))) for site in sites)
+    return [Point(site.number, (Setting(CLUSTER, (CLUSTER,), value),)) for site, value in settings]
 
 
 def _candidates(spec: PlanSpec, sites: Sequence[Site]) -> tuple[list[Candidate], list[Survey]]:
