@@ -125,6 +125,12 @@ def test_who_goes_first():
     assert starts(Queue(1, 8, "fifo"), urgent) == [0, 10, 20, 20]
 
 
+def test_all_that_ends_with_the_reservation_is_free_then():
+    """Two jobs end as the first that waits can start: what both leave over may be used beside it."""
+    rows = (0, 3, 2, 12), (0, 2, 2, 12), (1, 4, 1), (1, 1, 2, 13)
+    assert starts(Queue(1, 6, "easy_backfill"), jobs_of(*rows)) == [0, 0, 2, 1]
+
+
 def test_easy_delays_the_second_and_conservative_does_not():
     """A small long job fits beside the first that waits, and not beside the second."""
     rows = (0, 6, 10), (1, 8, 10), (2, 6, 10), (3, 2, 17)

@@ -52,7 +52,7 @@ def _easy_now(waiting, ends, now, gpus):
         return started
     then, shadow = free, now
     for planned, used in sorted(running):
-        if then >= queue[0].gpus:
+        if then >= queue[0].gpus and planned > shadow:
             break
         then, shadow = then + used, planned
     extra = then - queue[0].gpus

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, Literal
 
 import numpy as np
@@ -92,11 +93,17 @@ def easy(moment: Moment) -> Iterator[Start]:
 def _reservation(moment: Moment, first: QueuedJob, free: Free, running: Sequence[Running]) -> tuple[float, Free]:
     """Return when ``first`` can start if all that runs ends as estimated, and what is free then."""
     then = free.copy()
-    for each in sorted(running, key=lambda each: each.estimated_end_s):
-        give_back(then, each.taken)
+    by_end = groupby(sorted(running, key=_estimated_end), key=_estimated_end)
+    for end_s, ending in by_end:
+        for each in ending:
+            give_back(then, each.taken)
         if moment.place(then, first) is not None:
-            return each.estimated_end_s, then
+            return end_s, then
     raise AssertionError(f"job {first.number} fits into no cluster of {len(free)} nodes")
+
+
+def _estimated_end(running: Running) -> float:
+    return running.estimated_end_s
 
 
 def conservative(moment: Moment) -> Iterator[Start]:
