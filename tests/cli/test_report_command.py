@@ -255,7 +255,7 @@ def test_plans_are_reported_with_their_proof(simdml, made):
     Path("plan.yaml").write_text(job + chosen + plan)
     page = made("plan.yaml")
     check_complete(page)
-    assert re.search(r'class="lead">Best: \w+ on dgx1_v100, .* USD. No candidate meets every target', page)
+    assert re.search(r'class="lead">On dgx1_v100: .* USD, .* a step. No candidate meets every target', page)
     assert "The search: 4 strategies on 2 clusters" in page
     assert 'aria-label="How fast each alternative is against what it takes (cost of training, USD).' in page
     simdml("plan", "plan.yaml", "--out", "out", "--jobs", 1)

@@ -65,23 +65,21 @@ def _label(record: Record, candidate: Record) -> str:
 
 
 def _answer(record: Record, best: Record) -> str:
-    text = f"Best: {best['layout']}"
-    text += f" on {best['cluster']}" if _several(record) else ""
-    text += f", {format_time(best['numbers']['step_time_s'])} a step"
-    if _targeted(record):
-        text += f", {format_time(best['seconds'])} for all of it"
-    text += "" if best["usd"] is None else f", {format_money(best['usd'])}"
-    return f"{text}. {record['in_words']}{_next_cluster(record, best)}".strip()
-
-
-def _next_cluster(record: Record, best: Record) -> str:
-    """Return the best of the clusters that come after the best one's, in a sentence."""
+    sentences = [_takes(record, best), record["in_words"]]
     other = next((each for each in record["candidates"] if each["cluster"] != best["cluster"]), None)
-    if other is None:
-        return ""
-    text = f" The next cluster is {other['cluster']}: {format_time(other['numbers']['step_time_s'])} a step"
-    text += f", {format_time(other['seconds'])} for all of it" if _targeted(record) else ""
-    return text + ("." if other["usd"] is None else f", {format_money(other['usd'])}.")
+    if other is not None:
+        sentences.append(f"Next, {_takes(record, other)[:1].lower()}{_takes(record, other)[1:]}")
+    sentences.append(f"The best layout: {best['layout']}.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _takes(record: Record, candidate: Record) -> str:
+    """Return what training, or a step, takes with a candidate, in a sentence."""
+    step = f"{format_time(candidate['numbers']['step_time_s'])} a step"
+    parts = [f"{format_time(candidate['seconds'])} to the target"] if _targeted(record) else []
+    parts += [] if candidate["usd"] is None else [format_money(candidate["usd"])]
+    where = f"On {candidate['cluster']}: " if _several(record) else ""
+    return f"{where}{', '.join([*parts, step])}."
 
 
 def _tiles(record: Record, best: Record) -> Iterator[tuple[str, str]]:

@@ -154,10 +154,10 @@ def _shortest(path: str, others: Iterable[str]) -> str:
 
 def _cell(value: Any, longest: int = _LONGEST_CELL) -> str:
     """Return a value cut to a cell; of a mapping with a name, the name is what tells it from others."""
-    text = shown_value(value)
+    text = "none" if value == [] else shown_value(value)
     if isinstance(value, Mapping) and isinstance(name := value.get("name"), str):
-        others = {key: inner for key, inner in value.items() if key != "name"}
-        text = f"{name} {shown_value(others)}" if others else name
+        text = f"{value['nodes']} x {name}" if "nodes" in value else name
+        text += ", changed" if value.keys() - {"name", "nodes"} else ""
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
