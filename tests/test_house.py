@@ -12,6 +12,7 @@ FLOORS = {
     "units": 0,
     "errors": 0,
     "resources": 0,
+    "cycles": 0,
     "documents": 0,
     "cluster": 1,
     "workload": 1,

@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from simdml import __version__
+from simdml.cycles import without_cycle_collection
 from simdml.errors import EXIT_CODES, SimdmlError, did_you_mean
 
 DEBUG = "SIMDML_DEBUG"
@@ -53,7 +54,8 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"simdml.cli.{COMMANDS[cmd_name][0]}").command
+        with without_cycle_collection():
+            command = import_module(f"simdml.cli.{COMMANDS[cmd_name][0]}").command
         assert isinstance(command, click.Command)
         return command
 

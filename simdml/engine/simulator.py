@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -13,6 +10,7 @@ import simpy
 
 from simdml.cluster.cluster import Cluster
 from simdml.costs.model import CostModel
+from simdml.cycles import without_cycle_collection
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.environment import SimEnvironment
@@ -164,24 +162,6 @@ class _StepCounter:
         self.remaining -= 1
         if self.remaining == 0:
             self.done.succeed()
-
-
-@contextmanager
-def without_cycle_collection() -> Iterator[None]:
-    """Keep the cycle collector from walking a large program again and again; runs leave no cycles behind.
-
-    What is there in the end is counted as old at once: the next collection of what is young would walk all of it.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            if not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 def simulate(
