@@ -1,7 +1,10 @@
 """Tables of measured runs: read, turned into scenarios, replayed and scored."""
 
 import csv
+import html
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,12 +14,13 @@ from simdml.cli.main import main
 from simdml.errors import DocumentError
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
+from simdml.units import parse_time
 from simdml.validation.runs.classic import classic_scenario
 from simdml.validation.runs.hardware import cluster_of
 from simdml.validation.runs.llm import llm_scenario
 from simdml.validation.runs.ranking import layout_groups, spearman
 from simdml.validation.runs.reading import Row, Unusable, read_table
-from simdml.validation.runs.replay import JOURNAL, Replay, Replayed, replay_rows, scenario_of
+from simdml.validation.runs.replay import JOURNAL, Replay, Replayed, replay_row, replay_rows, scenario_of
 from simdml.validation.runs.scores import memory_verdicts, score
 from simdml.validation.runs.study import bundled_tables, validate_runs
 from simdml.validation.runs.table import summary
@@ -296,3 +300,16 @@ def test_options_alone_are_of_the_bundled_runs(run, tmp_path):
     code, _, messages = run("validate", "--report", tmp_path / "accuracy.pdf")
     assert code == 2
     assert "cannot write a report as" in messages
+
+
+def test_the_committed_report_says_what_is_predicted_now():
+    """A row that has moved by more than 5 % means: python reports/regenerate.py accuracy."""
+    page = html.unescape((Path(__file__).parents[2] / "reports" / "accuracy.html").read_text())
+    rows = {each.name: each for path in bundled_tables() for each in read_table(path).rows}
+    assert f"{len(rows)} published runs" in page
+    cells = r"<th[^>]*>([^<]+)</th>" + 4 * r"\s*<td[^>]*>([^<]*)</td>"
+    shown = [match.groups() for match in re.finditer(cells, page) if match[1] in rows]
+    assert len(shown) >= 20
+    for name, _, measured, predicted, _ in shown[:20:6]:
+        assert parse_time(measured) == pytest.approx(rows[name].measured_s, rel=0.01)
+        assert parse_time(predicted) == pytest.approx(replay_row(rows[name]).predicted_s, rel=0.05)
