@@ -15,7 +15,7 @@ from simdml.engine.kernels import Kernels, kernels
 from simdml.program.instructions import Activity, Compute
 from simdml.scenario.simulate import run
 from simdml.strategies import compiler
-from simdml.workload.operators import Phase, attention, convolution, matmul
+from simdml.workload.operators import Operator, Phase, attention, convolution, matmul
 
 PROFILE, DEVICE = load_profile("a100_sxm_80gb"), find_device("a100_sxm_80gb")
 PRODUCT = matmul("linear", 4096, 1024, 1024, element_bytes=2)
@@ -100,3 +100,10 @@ def test_what_horovod_fuses_follows_the_device():
     after = run(job).step_time_s
     compiler._compiled.cache_clear()
     assert run(job).step_time_s == after
+
+
+def test_everything_an_operator_consists_of_was_thought_of():
+    """What is added to operators is part of the key of products, or has nothing to do with their seconds."""
+    in_key = {"family", "phase", "shape", "flops", "read_bytes", "written_bytes", "launches", "causal", "generation"}
+    chooses_units = {"element_bytes"}
+    assert {field.name for field in fields(Operator)} == in_key | chooses_units | {"name", "split"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from simdml.costs.model import CostModel
 from simdml.engine import remembered
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.flows import flow_table
@@ -132,3 +133,11 @@ def assert_same(partition, other):
     assert partition.link_representatives == other.link_representatives
     assert partition.weights == other.weights
     assert partition.reason == other.reason
+
+
+def test_everything_costs_and_conditions_consist_of_was_thought_of():
+    """What is added to either is part of the keys, or changes neither transfers nor classes."""
+    of_kernels_and_servers = {"compute", "precision", "host_launch_s", "server", "host"}
+    in_keys = {field.name for field in fields(remembered._Transfers)} - {"program", "cluster", "costs"}
+    assert {field.name for field in fields(CostModel)} == in_keys | of_kernels_and_servers
+    assert {field.name for field in fields(Conditions)} == {"slow_gpus", "link_bytes_per_s", "jitter_cv", "seed"}
