@@ -94,10 +94,13 @@ def _meaning(built: Built, tree: SchemaTree, path: KeyPath, value: Any) -> str:
 
 
 def _described(tree: SchemaTree, path: KeyPath) -> str:
-    position = tree.root
+    """Return what the schema says of a value; of one under a key of the user's own, what it says of the mapping."""
+    position, of_mapping = tree.root, None
     for step in path:
+        free = isinstance(step, str) and step not in tree.keys(position)
+        of_mapping = (of_mapping or tree.description(position)) if free else None
         position = tree.inside(position, step)
-    return tree.description(position) or ""
+    return tree.description(position) or of_mapping or ""
 
 
 def _chosen(path: KeyPath) -> KeyPath:

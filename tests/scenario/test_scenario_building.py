@@ -9,7 +9,7 @@ from simdml.errors import DocumentError, InfeasibleError, SimdmlError, UnknownNa
 from simdml.program.mesh import Mesh
 from simdml.scenario.building import build
 from simdml.scenario.degrees import divisors
-from simdml.scenario.explaining import defaults
+from simdml.scenario.explaining import defaults, explain_lines
 from simdml.scenario.loading import load_scenario
 from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
 from simdml.strategies.schedules import SCHEDULES
@@ -402,3 +402,10 @@ def test_fp8_makes_a_step_shorter_but_not_by_half():
     }
     half, eight = (simdml.run(job, **{"training.precision": name}).breakdown["backward"] for name in ("bf16", "fp8"))
     assert 1.1 < half / eight < 1.9
+
+
+def test_keys_of_the_user_are_explained_by_their_mapping():
+    model = {"name": "tiny", "sequence": 128, "config": {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2}}
+    model["config"] |= {"n_positions": 128, "vocab_size": 512}
+    lines = {line.path: line.meaning for line in explain_lines(built(TOKENS, model=model, cluster="dgx_h100"))}
+    assert "what would be in one" in lines["model.config.n_embd"]
