@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from simdml.errors import InfeasibleError
@@ -19,7 +20,7 @@ from simdml.program.instructions import Collective, CollectiveKind
 from simdml.program.mesh import Mesh
 from simdml.strategies.pieces import Piece
 from simdml.workload.model import Layer, Model
-from simdml.workload.operators import Family, Operator, Phase, batched_matmul
+from simdml.workload.operators import Family, Operator, Phase, reshaped
 
 GROUP: Final = "ep"
 GRADIENTS: Final = "expert dp"
@@ -32,8 +33,11 @@ def axes(mesh: Mesh, ep: int) -> tuple[str, ...]:
 
 
 def on_rank(operators: Iterable[Operator], ways: int) -> tuple[Operator, ...]:
-    """Return what one rank does of the ``operators`` of a layer of experts: 1/ways of them, for all ranks' tokens."""
-    return tuple(_products(o, ways) if o.family is Family.BATCHED_MATMUL else _share(o, ways) for o in operators)
+    """Return what one rank does of the ``operators`` of a layer of experts: 1/ways of them, for all ranks' tokens.
+
+    Kernels over parameters become fewer; kernels over tokens stay as many rows.
+    """
+    return tuple(map(partial(_on_rank, ways=ways), operators))
 
 
 def exchanged(label: str, layer: Layer, pieces: list[Piece], payload_bytes: float, *, forward: bool) -> Iterator[Piece]:
@@ -66,20 +70,17 @@ def check(model: Model, ways: int) -> None:
             )
 
 
+def _on_rank(operator: Operator, ways: int) -> Operator:
+    if operator.family is Family.BATCHED_MATMUL:
+        return _products(operator, ways)
+    return _share(operator, ways) if operator.phase is Phase.WEIGHT_GRADIENT else operator
+
+
 def _products(operator: Operator, ways: int) -> Operator:
     experts, m, n, k = operator.shape
     rows_deep = operator.phase is Phase.WEIGHT_GRADIENT
     shape = (experts // ways, m, n, k * ways) if rows_deep else (experts // ways, m * ways, n, k)
-    accumulate = operator.written_bytes > operator.element_bytes * experts * m * n
-    part = batched_matmul(operator.name, *shape, element_bytes=operator.element_bytes, accumulate=accumulate)
-    launches = max(operator.launches // ways, 1)
-    return replace(
-        operator,
-        read_bytes=part.read_bytes,
-        written_bytes=part.written_bytes,
-        shape=shape,
-        launches=launches,
-    )
+    return replace(reshaped(operator, shape), launches=max(operator.launches // ways, 1))
 
 
 def _share(operator: Operator, ways: int) -> Operator:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.linear import linear
@@ -14,6 +15,9 @@ from simdml.workload.microbatch import Microbatch
 from simdml.workload.mlp import activation_layer, shared_expert_layers
 from simdml.workload.model import Activation, Layer, Parameter
 from simdml.workload.operators import Family, Operator, Phase, Split, batched_matmul
+
+ROUTER: Final = "router"
+"""The name of the layer that chooses experts."""
 
 
 def expert_mlp_layers(batch: Microbatch, config: TransformerConfig) -> tuple[Layer, ...]:
@@ -99,7 +103,7 @@ class _Grouped:
 def _router_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     """A linear layer to expert scores, then softmax and top-k in fp32."""
     score_bytes = 4.0 * batch.tokens * config.num_experts
-    projection = linear(batch, "router", batch.tokens, config.hidden, config.num_experts)
+    projection = linear(batch, ROUTER, batch.tokens, config.hidden, config.num_experts)
     bias = (Parameter("correction_bias", config.num_experts),) if config.router_bias else ()
     choose = batch.kernel(
         "router_choice",
@@ -121,7 +125,7 @@ def _router_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         extra_written_bytes=score_bytes,
     )
     return Layer(
-        name="router",
+        name=ROUTER,
         forward=(*projection.forward, choose),
         backward=(gradient, *projection.backward),
         parameters=(*projection.parameters, *bias),

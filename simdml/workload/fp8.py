@@ -1,16 +1,21 @@
 """FP8 training as TransformerEngine does it: products of transformer blocks on 8-bit operands, everything else in bf16.
 
-Inputs and output gradients of every linear layer are quantized on the way into its products, to a copy and a transposed
-copy, because Hopper's FP8 products want both operands in one layout (TransformerEngine, fp8_gemm and cast_transpose
-kernels; Micikevicius et al., arXiv 2209.05433: E4M3 forward, E5M2 for gradients). Weights are quantized once a step,
-which is left out: it takes as long as a tenth of the optimizer's step. Embedding and output layer stay in bf16.
+Inputs and output gradients of every linear layer, those of experts among them (te.GroupedLinear), are quantized on the
+way into its products, to a copy and a transposed copy, because Hopper's FP8 products want both operands in one layout
+(TransformerEngine, fp8_gemm and cast_transpose kernels; Micikevicius et al., arXiv 2209.05433: E4M3 forward, E5M2 for
+gradients). Weights are quantized once a step, which is left out: it takes as long as a tenth of the optimizer's step.
+Embedding and output layer stay in bf16, as does the router (Megatron-LM, megatron/core/transformer/moe/router.py;
+DeepSeek-V3, arXiv 2412.19437, section 3.3.1). Memory is that of bf16: 8-bit copies of weights, and inputs kept in 8
+bits instead of 16, are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
+from math import prod
 
+from simdml.workload.experts import ROUTER
 from simdml.workload.model import Block, Layer, Model
 from simdml.workload.operators import Family, Operator, Phase, Split, memory_bound
 
@@ -23,33 +28,35 @@ def with_fp8(model: Model) -> Model:
     converted: dict[int, Block] = {}
     for block in model.blocks:
         if id(block) not in converted:
-            layers = tuple(map(_quantizing, block.layers)) if block.stacked else block.layers
-            converted[id(block)] = replace(block, layers=layers)
+            layers = (layer if layer.name == ROUTER else _quantizing(layer) for layer in block.layers)
+            converted[id(block)] = replace(block, layers=tuple(layers)) if block.stacked else block
     return replace(model, blocks=tuple(converted[id(block)] for block in model.blocks))
 
 
 def _quantizing(layer: Layer) -> Layer:
-    return replace(layer, forward=tuple(_quantized(layer.forward)), backward=tuple(_quantized(layer.backward)))
+    products = {Family.MATMUL} | ({Family.BATCHED_MATMUL} if layer.experts else set())
+    forward, backward = (tuple(_quantized(each, products)) for each in (layer.forward, layer.backward))
+    return replace(layer, forward=forward, backward=backward)
 
 
-def _quantized(operators: tuple[Operator, ...]) -> Iterator[Operator]:
+def _quantized(operators: tuple[Operator, ...], products: Container[Family]) -> Iterator[Operator]:
     for operator in operators:
-        if operator.family is not Family.MATMUL or not operator.shape:
+        if operator.family not in products or not operator.shape:
             yield operator
             continue
         # A weight gradient reads what was quantized for the two products before it.
         if operator.phase is not Phase.WEIGHT_GRADIENT:
             yield _quantization(operator)
-        rows, outputs, depth = operator.shape
-        read = float(rows * depth + depth * outputs)
+        *batch, rows, outputs, depth = operator.shape
+        read = float(prod(batch) * (rows * depth + depth * outputs))
         accumulated = operator.read_bytes - operator.element_bytes * read
         yield replace(operator, read_bytes=read + accumulated, element_bytes=1)
 
 
 def _quantization(operator: Operator) -> Operator:
     """Return the kernel that quantizes the left operand, whole unless tensor parallelism divides its columns."""
-    rows, _, depth = operator.shape
-    elements = rows * depth
+    *batch, rows, _, depth = operator.shape
+    elements = prod(batch) * rows * depth
     return memory_bound(
         f"{operator.name} quantized",
         Family.ELEMENTWISE,

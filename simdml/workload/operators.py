@@ -288,6 +288,23 @@ def divide(operator: Operator, ways: int) -> Operator:
     )
 
 
+def reshaped(operator: Operator, shape: tuple[int, ...]) -> Operator:
+    """Return a product of another ``shape`` whose operands, and outputs, are of as many bytes an element."""
+    before, after = math.prod(operator.shape[:-1]), math.prod(shape[:-1])
+    summed = operator.read_bytes - _operand_bytes(operator, operator.shape)
+    return replace(
+        operator,
+        read_bytes=_operand_bytes(operator, shape) + summed / before * after,
+        written_bytes=operator.written_bytes / before * after,
+        shape=shape,
+    )
+
+
+def _operand_bytes(operator: Operator, shape: tuple[int, ...]) -> float:
+    *batch, m, n, k = shape
+    return float(operator.element_bytes * math.prod(batch) * k * (m + n))
+
+
 def _part(size: int, ways: int) -> int:
     return -(-size // ways)
 
@@ -301,17 +318,4 @@ def _divide_matmul(operator: Operator, ways: int) -> Operator:
         Split.BATCH: (_part(batch[0], ways), m, n, k) if batch else (_part(m, ways), n, k),
     }
     shape = sizes[operator.split or Split.M]
-    part_batch, (part_m, part_n, part_k) = (shape[0] if batch else 1), shape[-3:]
-    accumulate = operator.written_bytes > operator.element_bytes * math.prod((*batch, m, n))
-    part = batched_matmul(
-        operator.name,
-        part_batch,
-        part_m,
-        part_n,
-        part_k,
-        element_bytes=operator.element_bytes,
-        accumulate=accumulate,
-    )
-    return replace(
-        operator, flops=part.flops, read_bytes=part.read_bytes, written_bytes=part.written_bytes, shape=shape
-    )
+    return replace(reshaped(operator, shape), flops=2.0 * math.prod(shape))

@@ -7,9 +7,10 @@ import pytest
 from simdml.calibration.profile import load_profile
 from simdml.cluster.device import find_device
 from simdml.costs.compute import RooflineCost
+from simdml.strategies import expert_parallel
 from simdml.workload.catalog import find_model
 from simdml.workload.fp8 import with_fp8
-from simdml.workload.operators import Family, Phase, matmul
+from simdml.workload.operators import Family, Phase, Split, divide, matmul
 
 # Azure/AI-benchmarking-guide, Azure_Results, September 2024: (m, n, k) and TFLOP/s of FP8 products.
 H100 = {
@@ -80,3 +81,53 @@ def test_every_input_and_output_gradient_is_quantized_once(models):
     assert len(quantized) == blocks * len(products)
     # Two bytes read and two 8-bit copies written, of the left operand.
     assert sum(op.bytes for op in quantized) == blocks * sum(4.0 * op.shape[0] * op.shape[2] for op in products)
+
+
+@pytest.fixture(scope="module")
+def experts():
+    """A block of a mixture, whose gradients are kept in fp32, in 8 bits."""
+    built = find_model("mixtral_8x7b").build(
+        samples=1, sequence=256, element_bytes=2, attention="unfused", gradient_accumulation="fused_fp32"
+    )
+    return {layer.name: layer for layer in next(block for block in with_fp8(built).blocks if block.stacked).layers}
+
+
+def test_products_of_experts_are_8_bit_and_those_of_router_and_attention_are_not(experts):
+    def sizes(layer):
+        products = (Family.MATMUL, Family.BATCHED_MATMUL)
+        return {op.element_bytes for op in (*layer.forward, *layer.backward) if op.family in products}
+
+    found = {name: sizes(layer) for name, layer in experts.items() if sizes(layer)}
+    assert found["router"] == {2}
+    assert found["experts_fc1"] == found["experts_fc2"] == found["qkv"] == {1}
+    scores = [name for name, layer in experts.items() if layer.keeps_bulky]
+    assert scores
+    assert all(found[name] == {2} for name in scores)
+
+
+def test_rows_of_experts_are_quantized_as_many_on_every_rank(experts):
+    layer = experts["experts_fc1"]
+    for ways in (1, 4):
+        quantized, product = expert_parallel.on_rank(layer.forward, ways)
+        assert quantized.name == "experts_fc1 quantized"
+        count, rows, _, depth = product.shape
+        assert quantized.bytes == 4.0 * count * rows * depth
+
+
+@pytest.mark.parametrize("spread", [lambda op: divide(op, 2), lambda op: expert_parallel.on_rank((op,), 2)[0]])
+def test_outputs_keep_their_bytes_on_a_rank(experts, spread):
+    """8-bit operands, outputs of two bytes, weight gradients summed in four (Megatron-LM's fused accumulation)."""
+    layer = experts["experts_fc1"]
+    products = [op for op in (*layer.forward, *layer.backward) if op.family is Family.BATCHED_MATMUL]
+    assert {op.phase for op in products} == {Phase.FORWARD, Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT}
+    for op in map(spread, products):
+        count, m, n, k = op.shape
+        summed = 4 if op.phase is Phase.WEIGHT_GRADIENT else 0
+        assert op.read_bytes == count * ((m + n) * k + summed * m * n)
+        assert op.written_bytes == (summed or 2) * count * m * n
+
+
+def test_dense_products_cut_by_tensor_parallelism_are_no_sums():
+    product = replace(matmul("x", 64, 32, 16, element_bytes=1, split=Split.N), written_bytes=2.0 * 64 * 32)
+    part = divide(product, 4)
+    assert (part.read_bytes, part.written_bytes) == (64 * 16 + 16 * 8, 2.0 * 64 * 8)
