@@ -27,7 +27,7 @@ from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY, Plans, build_plans, strategy_section
 from simdml.scenario.schema.training import OptimizerName, TrainingSpec
 from simdml.scenario.shares import microbatches_by_rank
-from simdml.scenario.spreads import spread_options
+from simdml.scenario.spreads import refuse_unspreadable, spread_options
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.data_parallel.kinds import find_kind
 from simdml.strategies.footprint import footprint, refuse_what_does_not_fit
@@ -107,6 +107,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)
     _refuse_unsplittable(scenario, job, model)
+    refuse_unspreadable(scenario, job)
     _refuse_attention(scenario, job)
     _refuse_fp8(scenario, job, model)
     path = "strategy.pipeline.balance" if plans.pipelined else "strategy.layer_placement.stages"

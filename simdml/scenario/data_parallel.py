@@ -48,6 +48,8 @@ def data_parallel_plan(
         if name not in given and value is not None and kind.strategy.name != "ddp":
             choices.note(".".join((*PATH, name)), value, kind.strategy.system)
     plan: ReplicaPlan = replace(kind.plan, **_by_field(kind, given))
+    if isinstance(plan, DataParallelPlan):
+        _refuse_idle(scenario, plan, given)
     return _ddp(plan, given, system, choices) if isinstance(plan, DataParallelPlan) else plan
 
 
@@ -65,6 +67,19 @@ def _given(scenario: Scenario, section: DataParallelSpec | None, kind: Kind) -> 
                 hint=f"it is one of {having}; {kind.strategy.name} has {', '.join(kind.options) or 'no options'}",
             )
     return given
+
+
+def _refuse_idle(scenario: Scenario, plan: DataParallelPlan, given: dict[str, Any]) -> None:
+    """Refuse options of PowerSGD where ddp does not compress with it: they would change nothing."""
+    idle = [name for name in given if name.startswith("powersgd") and not plan.comm_hook.endswith("powersgd")]
+    if plan.comm_hook == "batched_powersgd" and "powersgd_min_compression_rate" in given:
+        idle = ["powersgd_min_compression_rate"]
+    for name in idle:
+        raise InfeasibleError(
+            f"{name} says nothing about comm_hook: {plan.comm_hook}",
+            place=scenario.document.place((*PATH, name)),
+            hint="comm_hook: powersgd, or leave it out",
+        )
 
 
 def _by_field(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:

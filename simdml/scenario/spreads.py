@@ -10,9 +10,11 @@ from simdml.program.mesh import Mesh
 from simdml.scenario.choices import Choices
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import sequence_length
+from simdml.scenario.places import located
 from simdml.scenario.schema.model_parallel import ContextParallelSpec, ExpertParallelSpec, TensorParallelSpec
 from simdml.scenario.schema.strategy import StrategySpec
-from simdml.strategies.job import Spread
+from simdml.strategies import context_parallel, expert_parallel
+from simdml.strategies.job import Job, Spread
 from simdml.workload.spec import ModelSpec, TransformerSpec
 
 STRATEGY = "strategy"
@@ -61,6 +63,27 @@ def spread_options(scenario: Scenario, section: StrategySpec, model: ModelSpec, 
     return options if load == 1.0 else options | {"expert_load": load}
 
 
+def refuse_unspreadable(scenario: Scenario, job: Job) -> None:
+    """Refuse models whose sequences or experts the mesh cannot share, before anybody asks whether the job fits.
+
+    Raises:
+        InfeasibleError: with what does not divide, or which layers there are none of.
+    """
+    model, document = job.build(job.training.microbatch), scenario.document
+    with located(document, STRATEGY, "mesh", "cp"):
+        context_parallel.check(model, job.mesh.size("tp"), job.spread)
+    with located(document, STRATEGY, "mesh", "ep"):
+        expert_parallel.check(model, job.spread.ep)
+    experts = any(layer.experts for block in model.distinct_blocks for layer in block.layers)
+    section = scenario.spec.strategy
+    if not isinstance(section, str) and section.expert_parallel is not None and not experts:
+        raise InfeasibleError(
+            f"expert_parallel says how tokens are dealt to experts, and {model.name} has none",
+            place=document.place((STRATEGY, "expert_parallel")),
+            hint="leave expert_parallel out, or use a mixture of experts, such as mixtral_8x7b",
+        )
+
+
 def _check_tensor_parallel(scenario: Scenario, asked: TensorParallelSpec, mesh: Mesh) -> None:
     document, path = scenario.document, (STRATEGY, "tensor_parallel")
     if asked.overlap and not asked.sequence_parallel:
@@ -68,6 +91,12 @@ def _check_tensor_parallel(scenario: Scenario, asked: TensorParallelSpec, mesh: 
             "overlap moves what sequence parallelism gathers and scatters, and sequence_parallel is off",
             place=document.place((*path, "overlap")),
             hint="sequence_parallel: true",
+        )
+    if asked.async_all_reduce is not None and asked.sequence_parallel:
+        raise InfeasibleError(
+            "with sequence_parallel there is no all-reduce of input gradients that could be asynchronous",
+            place=document.place((*path, "async_all_reduce")),
+            hint="overlap, or leave async_all_reduce out",
         )
     if asked.sequence_parallel and mesh.size("tp") == 1:
         raise InfeasibleError(

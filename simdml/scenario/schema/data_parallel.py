@@ -57,7 +57,7 @@ class DataParallelSpec(DocumentModel):
     compression: Literal["none", "fp16"] | None = None
     """horovod: hvd.Compression; none by default."""
     cross_device_ops: CrossDeviceOps | None = None
-    """mirrored: NcclAllReduce (the default), HierarchicalCopyAllReduce or ReductionToOneDevice."""
+    """mirrored: NcclAllReduce (nccl, the default), or HierarchicalCopyAllReduce or ReductionToOneDevice."""
     num_packs: Count | None = None
     """mirrored: pieces that the concatenated gradients are cut into; 1 by default."""
     implementation: Implementation | None = None
