@@ -24,7 +24,7 @@ FLAGS = {
     "sweep": ["FILE", "--vary", "--set", "--jobs", "--dask", "--out", "--best", "--json"],
     "report": ["SOURCE...", "-o", "--set"],
     "check": ["FILE", "--set"],
-    "plan": ["FILE", "--set", "--jobs", "--json", "--figure", "--out"],
+    "plan": ["FILE", "--set", "--jobs", "--dask", "--json", "--figure", "--out"],
     "goodput": ["FILE", "--set", "--seeds", "--json", "--figure", "--out"],
     "fleet": ["FILE", "--set", "--jobs", "--json", "--figure", "--out"],
     "list": ["KIND"],
