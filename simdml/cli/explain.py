@@ -45,6 +45,10 @@ def entry(name: str) -> str:
     from simdml.cli.explain_strategy import strategy_lines
     from simdml.strategies.catalog import strategies
 
+    if name.endswith((".py", ".csv")):
+        from simdml.cli.explain_strategy import schedule_lines
+
+        return "\n".join(schedule_lines(name))
     known = strategies()
     names = {name.casefold()} if term is not None and not term.is_strategy else {_fold(name)}
     if term is not None and term.is_strategy:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from simdml.cli.glossary.term import Term
 from simdml.scenario.explaining import shown
+from simdml.scenario.schedules import schedule_in
 from simdml.strategies.strategy import Strategy
 
 WIDTH = 88
@@ -29,6 +31,13 @@ def strategy_lines(strategy: Strategy, term: Term | None) -> Iterator[str]:
         yield from (f"    {name}: {_default(value)}" for name, value in strategy.defaults.items())
     yield from _list("sources", strategy.sources or ((term.source,) if term is not None and term.source else ()))
     yield f"\n  in a scenario: {strategy.written or f'strategy: {strategy.name}'}"
+
+
+def schedule_lines(name: str) -> Iterator[str]:
+    """Yield the entry of the schedule in the file ``name``; raises DocumentError if it holds none."""
+    schedule = schedule_in(Path(name))
+    written = f"strategy: {{mesh: {{pp: ...}}, pipeline: {{schedule: {name}}}}}"
+    yield from strategy_lines(Strategy(schedule.name, schedule.system, schedule.meaning, written=written), None)
 
 
 def _list(title: str, sentences: tuple[str, ...]) -> Iterator[str]:

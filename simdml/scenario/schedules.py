@@ -14,6 +14,7 @@ from simdml.strategies.schedules import Schedule, find_schedule
 from simdml.strategies.schedules.order_table import read_order_table
 
 SCHEDULE = ("strategy", "pipeline", "schedule")
+FILES = (".py", ".csv")
 
 
 def chosen_schedule(scenario: Scenario, name: str) -> Schedule:
@@ -24,11 +25,19 @@ def chosen_schedule(scenario: Scenario, name: str) -> Schedule:
         DocumentError: a file that cannot be read or holds no schedule.
     """
     with located(scenario.document, *SCHEDULE):
-        if not name.endswith((".py", ".csv")):
+        if not name.endswith(FILES):
             return find_schedule(name)
-        path = Path(relative(scenario, name, *SCHEDULE))
-        text = read_text(path)
-        return read_order_table(text, path.name) if path.suffix == ".csv" else _run(path)
+        return schedule_in(Path(relative(scenario, name, *SCHEDULE)))
+
+
+def schedule_in(path: Path) -> Schedule:
+    """Return the schedule that a file holds; a Python file is run.
+
+    Raises:
+        DocumentError: a file that cannot be read or holds no schedule.
+    """
+    text = read_text(path)
+    return read_order_table(text, path.name) if path.suffix == ".csv" else _run(path)
 
 
 def _run(path: Path) -> Schedule:

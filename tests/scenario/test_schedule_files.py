@@ -47,6 +47,9 @@ def test_it_runs_and_takes_as_long_as_the_devices_one_after_the_other(scenario):
         (["run", "--trace", "step.json"], "step time"),
         (["run", "--figure", "step.svg"], "step time"),
         (["check"], "one micro-batch after the other"),
+        (["sweep", "--vary", "training.global_batch=8,16", "--jobs", "1"], "best"),
+        (["compare", "gpt2_xl_gpipe"], "no_pipelining, 4 stages, 2 chunks a stage"),
+        (["sensitivity"], "is bound most by"),
     ],
 )
 def test_every_command_takes_it(scenario, arguments, said, capsys, monkeypatch):
@@ -54,6 +57,21 @@ def test_every_command_takes_it(scenario, arguments, said, capsys, monkeypatch):
     code, output = call([arguments[0], str(scenario), *arguments[1:]], capsys)
     assert code == 0
     assert said in output
+
+
+def test_it_is_reported(scenario, capsys, monkeypatch):
+    monkeypatch.chdir(scenario.parent)
+    assert call(["report", str(scenario), "-o", "page.html"], capsys)[0] == 0
+    assert "no_pipelining" in (scenario.parent / "page.html").read_text(encoding="utf-8")
+
+
+def test_it_is_explained(scenario, capsys, monkeypatch):
+    monkeypatch.chdir(scenario.parent)
+    code, output = call(["explain", "./no_pipelining.py"], capsys)
+    assert code == 0
+    assert output.startswith("no_pipelining\n  one micro-batch after the other\n")
+    assert "pipeline: {schedule: ./no_pipelining.py}" in output
+    assert call(["explain", "./gone.py"], capsys)[0] != 0
 
 
 def test_its_refusals_are_told_with_their_place(scenario):
