@@ -28,7 +28,7 @@ def strategy_lines(strategy: Strategy, term: Term | None) -> Iterator[str]:
         yield from _list(title, sentences)
     if strategy.defaults:
         yield "\n  defaults:"
-        yield from (f"    {name}: {_default(value)}" for name, value in strategy.defaults.items())
+        yield from (f"    {name}: {shown(value)}" for name, value in strategy.defaults.items())
     yield from _list("sources", strategy.sources or ((term.source,) if term is not None and term.source else ()))
     yield f"\n  in a scenario: {strategy.written or f'strategy: {strategy.name}'}"
 
@@ -49,7 +49,3 @@ def _list(title: str, sentences: tuple[str, ...]) -> Iterator[str]:
 def wrapped(text: str, first: str = "  ", after: str = "  ") -> str:
     """Return ``text`` in lines of a readable width."""
     return click.wrap_text(text, width=WIDTH, initial_indent=first, subsequent_indent=after)
-
-
-def _default(value: object) -> str:
-    return "as the rest of the job has it" if value is None else shown(value)

@@ -41,7 +41,7 @@ def strategies() -> Mapping[str, Strategy]:
 
 def _all() -> Iterator[Strategy]:
     for kind in KINDS.values():
-        yield replace(kind.strategy, defaults=kind.options)
+        yield replace(kind.strategy, defaults={**kind.options, **kind.strategy.defaults})
     yield from LAYER_STRATEGIES
     yield PLACEMENT
     for schedule in SCHEDULES.values():

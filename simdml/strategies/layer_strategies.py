@@ -76,7 +76,7 @@ EXPERT = Strategy(
         "DeepSeek-AI, arXiv 2412.19437",
         "Megatron-LM, megatron/core/parallel_state.py; torchtitan, torchtitan/distributed/parallel_dims.py",
     ),
-    defaults={"imbalance": 1.0, "capacity_factor": None, "pad_to_capacity": False},
+    defaults={"imbalance": 1.0, "capacity_factor": "no limit", "pad_to_capacity": False},
     written="strategy: {mesh: {ep: 8}, expert_parallel: {...}}",
 )
 

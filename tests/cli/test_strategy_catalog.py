@@ -32,7 +32,8 @@ def test_strategies_of_systems_say_what_they_model(simdml, name):
     assert strategy.sources
     for sentence in (*strategy.models, *strategy.leaves_out, *strategy.sources):
         assert words(sentence) in words(said.output)
-    for option in strategy.defaults:
+    for option, default in strategy.defaults.items():
+        assert default is not None, f"{name} does not say what {option} is"
         assert f"{option}: " in said.output
 
 

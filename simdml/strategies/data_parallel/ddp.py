@@ -184,6 +184,11 @@ STRATEGY = Strategy(
         "The host's traversal of the graph for unused parameters; uneven inputs (Join); quantization hooks.",
         "PowerSGD's first 1,000 steps, which all-reduce; its synchronisation of the host.",
     ),
+    defaults={
+        "overlap": "true; with a mesh false",
+        "bucket_cap": "1 MiB first, then 25 MiB",
+        "gradient_as_bucket_view": "false; with a mesh true",
+    },
     sources=(
         "torch/nn/parallel/distributed.py and torch/csrc/distributed/c10d/reducer.cpp, torch 2.11",
         "torch/distributed/algorithms/ddp_comm_hooks/default_hooks.py and powerSGD_hook.py",

@@ -236,6 +236,7 @@ STRATEGY = Strategy(
         "buffers of their own, whose shards lie on the ranks that hold the same ones.",
     ),
     leaves_out=("num_distributed_optimizer_instances, align_param_gather, fp8 parameters.",),
+    defaults={"ddp_bucket_size": "40 million parameters, or 1 million a replica where that is more"},
     sources=(
         "NVIDIA/Megatron-LM, megatron/core/distributed/distributed_data_parallel.py and param_and_grad_buffer.py, 0.16",
         "NVIDIA/Megatron-LM, docs/user-guide/features/dist_optimizer.md",

@@ -83,6 +83,11 @@ _SOURCES = (
     "pytorch/torchtitan, torchtitan/models/llama4/infra/parallelize.py (apply_fsdp) and distributed/parallel_dims.py",
 )
 
+_DEFAULTS = {
+    "reshard_after_forward": "true but for the root; in a pipeline false",
+    "no_sync": "false; in a pipeline true",
+}
+
 STRATEGY = Strategy(
     name="fsdp2",
     system="PyTorch fully_shard (FSDP2), torchtitan",
@@ -93,6 +98,7 @@ STRATEGY = Strategy(
         "That experts are gathered later and reduced earlier than the rest of their block, and where blocks are "
         "computed again gathered for that by themselves.",
     ),
+    defaults=_DEFAULTS,
     sources=_SOURCES,
 )
 HYBRID = Strategy(
@@ -101,5 +107,6 @@ HYBRID = Strategy(
     meaning="FSDP2 inside a node, replicas across nodes: shards of gradients are all-reduced over the replicas",
     models=(*_MODELS, "The all-reduces over replicas run beside gathers and reduce-scatters, on their own stream."),
     leaves_out=STRATEGY.leaves_out,
+    defaults=_DEFAULTS,
     sources=_SOURCES,
 )
