@@ -43,10 +43,11 @@ EMULATED_FLOPS: Final = 1e12
 """What an emulated accelerator computes a second: a layer that sleeps t seconds has t times as many FLOPs."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TestbedCompute:
     """Seconds of a rank's operators: sleeps and products by their FLOPs, the rest by bytes of host memory.
 
+    Equal to itself alone, as its fit holds mappings.
     ``crowding`` is how many ranks share a core when all of them run their optimizers at once.
     """
 
