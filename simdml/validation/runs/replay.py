@@ -124,7 +124,8 @@ def _run(waiting: list[tuple[int, Row]], processes: int) -> Iterator[tuple[int, 
             with starting_processes():
                 while waiting and len(pending) < workers.in_flight:
                     index, row = waiting.pop()
-                    pending[workers.executor.submit(_replay_and_collect, row)] = index
+                    call = _replay_and_collect if workers.collect else replay_row
+                    pending[workers.executor.submit(call, row)] = index
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 yield pending.pop(future), future.result()
