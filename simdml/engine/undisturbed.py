@@ -44,7 +44,7 @@ class Undisturbed:
         self._joint_collectives: dict[tuple[Collective, tuple[int, ...]], JointPart] = {}
         self._joint_routines: dict[tuple[Routine, Members], JointPart | None] = {}
         self._runs: dict[tuple[int, Members], Runs] = {}
-        self._devices: dict[tuple[str, float, bool], Kernels] = {}
+        self._kernels: dict[tuple[int, bool], Kernels] = {}
         self._bundles: dict[tuple[int, float], Bundle] = {}
         self._contended: frozenset[int] = frozenset()
         if coarsened:
@@ -169,17 +169,18 @@ class Undisturbed:
 
     def kernels(self, instruction: Compute, rank: int) -> Timed:
         """Return what kernels take on the device of ``rank``."""
-        gpu = self._program.device(rank)
-        device, slowdown = self._execution.cluster.device(gpu).name, self._conditions.slowdown(gpu)
-        key = (device, slowdown, instruction.on_host)
-        found = self._devices.get(key)
+        key = (rank, instruction.on_host)
+        found = self._kernels.get(key)
         if found is None:
-            cost = self._costs.compute[device]
-            if instruction.on_host and self._costs.host is not None:
-                cost = self._costs.host
-            found = kernels(cost, self._costs.precision, self._costs.host_launch_s, slowdown)
-            self._devices[key] = found
+            found = self._kernels[key] = self._kernels_of(*key)
         return found.timed(instruction)
+
+    def _kernels_of(self, rank: int, on_host: bool) -> Kernels:
+        gpu = self._program.device(rank)
+        cost = self._costs.compute[self._execution.cluster.device(gpu).name]
+        if on_host and self._costs.host is not None:
+            cost = self._costs.host
+        return kernels(cost, self._costs.precision, self._costs.host_launch_s, self._conditions.slowdown(gpu))
 
     def _private_collective(self, instruction: Collective, rank: int) -> Timed | None:
         """Return what a collective takes whose members are of one rank class, on links that are never contended."""
