@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 import simdml
@@ -14,7 +12,6 @@ from simdml.resources import available
 from simdml.scenario.building import build
 from simdml.scenario.explaining import defaults
 from simdml.scenario.loading import load_scenario
-from simdml.strategies.compiler import _compiled
 
 NAMES = [name for name in available("scenarios") if name.startswith(("context_parallel/", "expert_parallel/"))]
 DEEPSEEK = "expert_parallel/deepseek_v3_like"
@@ -53,19 +50,14 @@ def test_folded_equals_unfolded(name):
     assert simdml.run(name).step_time_s == simdml.run(name, simulate={"fold": False}).step_time_s
 
 
-def test_a_mixture_of_experts_on_2048_gpus_takes_a_moment():
-    """About 0.4 s on one core at rest, the program included; the bound here is for machines that are not."""
+def test_a_mixture_of_experts_on_2048_gpus_takes_few_events():
+    """They and the program take about 0.4 s on one core at rest."""
     built = build(load_scenario(DEEPSEEK))
     assert built.job.mesh == Mesh((("tp", 1), ("ep", 64), ("dp", 2), ("pp", 16)))
     assert built.fitting_memory()
-    took = []
-    for _ in range(3):
-        _compiled.cache_clear()
-        began = time.process_time()
-        recording = simulate(built.program(), built.job.cluster, built.costs)
-        took.append(time.process_time() - began)
-    assert min(took) < 2.0
-    assert recording.execution.partition.num_classes == 16
+    recording = simulate(built.program(), built.job.cluster, built.costs)
+    execution = recording.execution
+    assert (execution.partition.num_classes, execution.env.num_scheduled, execution.network.solves) == (16, 44660, 846)
 
 
 def test_a_small_copy_of_it_is_the_same_folded_and_unfolded():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from time import process_time
 
 import numpy as np
 import pytest
@@ -261,13 +260,11 @@ def test_bundled_plans_say_which_clusters_and_what_is_best(name):
     assert len(set(labels)) == len(labels)
 
 
-def test_thousands_of_layouts_of_405_billion_parameters_take_seconds():
-    before_s = process_time()
+def test_of_thousands_of_layouts_of_405_billion_parameters_few_are_simulated():
     found = plan("plans/llama3_405b_1024_h100", ["plan.layouts.sharding=[ddp, distributed_optimizer]"], jobs=1)
-    assert process_time() - before_s < 40.0
     assert found.num_layouts > 5000
     assert found.proven
-    assert len(found.simulated) < found.num_layouts / 100
+    assert len(found.simulated) < 10
     baseline = evaluate(found.sites[0], AsWritten())
     assert found.best.outcome.numbers["step_time_s"] < baseline.numbers["step_time_s"]
 

@@ -52,8 +52,9 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
     (r"aa-scaling", Framework("AA-Scaling", True, "zero1", False, _FLASH, overlap_p2p=True)),
     # InternEvo: its own ZeRO-1 hybrid, FlashAttention (arXiv 2403.18219 and the repository's configs).
     (r"internevo", Framework("InternEvo", True, "zero1", True, _FLASH)),
-    # Composer's FSDP over FullyShardedDataParallel; its MPT configurations name attn_impl: triton, the first
-    # FlashAttention (mosaicml/llm-foundry, scripts/train/yamls/pretrain of 2023).
+    # Composer's FSDP over FullyShardedDataParallel; its MPT configurations of 2023 name attn_impl: triton, the first
+    # FlashAttention (mosaicml/llm-foundry, scripts/train/yamls/pretrain, recalled). Chosen after rows were seen,
+    # because errors grew with the length of sequences.
     (r"llm-foundry|composer", Framework("Composer", False, "fsdp1", True, _FLASH_1 | {"gradients": "fp32"})),
     # fms-fsdp: FullyShardedDataParallel with scaled_dot_product_attention (foundation-model-stack/fms-fsdp).
     (r"pytorch fsdp", Framework("PyTorch FSDP", False, "fsdp1", True, _FLASH)),
