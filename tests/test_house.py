@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "simdml"
 FLOORS = {
     "units": 0,
     "errors": 0,
+    "registry": 0,
     "resources": 0,
     "cycles": 0,
     "documents": 0,

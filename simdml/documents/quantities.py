@@ -15,12 +15,27 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from simdml import units
+from simdml.documents.sections import UNTITLED
+from simdml.documents.sentences import sentences
 
 
 class DocumentModel(BaseModel):
-    """A mapping in a document: unknown keys refused, immutable, numbers finite."""
+    """A mapping in a document: unknown keys refused, immutable, numbers finite.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    A sentence below a field is its description in the JSON Schema.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, sentence in sentences(cls).items():
+            field = properties.get(name)
+            if field is not None and handler.resolve_ref_schema(field).get("description") != sentence:
+                field["description"] = cls.model_fields[name].description or sentence
+        return schema
 
     @classmethod
     def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
@@ -31,6 +46,10 @@ class DocumentModel(BaseModel):
 
 class DocumentSchema(GenerateJsonSchema):
     """pydantic's JSON Schema with the defaults of quantities as text ("1e-06 s"), as a file would have them."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Return whether a field needs a title: a section is described by its own type."""
+        return UNTITLED not in schema.get("metadata", {}) and super().field_title_should_be_set(schema)
 
     def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
         """Return the default of a field, written as in a document."""

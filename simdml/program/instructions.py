@@ -16,8 +16,18 @@ from simdml.workload.operators import Operator
 INPUT: Final = "input"
 """The account of training data on its way to a device."""
 
-PEER_COPIES = "peer_copies"
+PEER_COPIES: Final = "peer_copies"
 """The transport of collectives made of plain copies between devices."""
+ROOT_COPIES: Final = "root_copies"
+"""That of a root which copies to or from every other device of its process."""
+HIERARCHICAL_COPIES: Final = "hierarchical_copies"
+"""That of copies over the links of a cube mesh (HierarchicalCopyAllReduce)."""
+HOST_COPIES: Final = "host_copies"
+"""That of devices which copy what they have to their host, or get it from there."""
+HOST_PARTS: Final = "host_parts"
+"""The same, every device a part of it."""
+GRPC_RING: Final = "grpc_ring"
+"""The ring of a runtime over its own connections."""
 
 
 class CollectiveKind(StrEnum):

@@ -23,7 +23,14 @@ from simdml.costs.host import HostCost
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
-from simdml.program.instructions import PEER_COPIES
+from simdml.program.instructions import (
+    GRPC_RING,
+    HIERARCHICAL_COPIES,
+    HOST_COPIES,
+    HOST_PARTS,
+    PEER_COPIES,
+    ROOT_COPIES,
+)
 from simdml.scenario.choices import Choices
 from simdml.scenario.clusters import CLUSTER, relative
 from simdml.scenario.forcing import build_forcing
@@ -31,10 +38,6 @@ from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located, written
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
 from simdml.scenario.schema.parameter_server import ParameterServerSpec
-from simdml.strategies.data_parallel.mirrored import HIERARCHICAL_COPIES
-from simdml.strategies.data_parallel.multiworker import GRPC_RING
-from simdml.strategies.data_parallel.one_process import ROOT_COPIES
-from simdml.strategies.parameter_server.aggregation import HOST_COPIES, HOST_PARTS
 
 PROFILE, COMMUNICATION = "profile", "communication"
 GRPC_STEP_S, GRPC_BYTES_PER_S = 2e-4, 1.25e9

@@ -12,10 +12,8 @@ from simdml.scenario.costs import Priced
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.data_parallel import DataParallelSpec
-from simdml.strategies.data_parallel.fusion import KernelClock
-from simdml.strategies.data_parallel.horovod import HorovodPlan
-from simdml.strategies.data_parallel.kinds import KINDS, Kind, find_kind, option_name, refuse_combinations
-from simdml.strategies.data_parallel.one_process import DataParallelModulePlan
+from simdml.strategies.data_parallel.kind import Kind, option_name
+from simdml.strategies.data_parallel.kinds import KINDS, find_kind, refuse_combinations
 from simdml.strategies.job import DataParallelPlan, ReplicaPlan, gradient_ranks
 
 PATH = ("strategy", "data_parallel")
@@ -90,8 +88,12 @@ def _by_field(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
 
 def with_clock(plan: ReplicaPlan | None, priced: Priced) -> ReplicaPlan | None:
     """Return ``plan`` with what kernels take on the job's first device, where a strategy decides by that."""
-    if not isinstance(plan, HorovodPlan):
+    if plan is None or plan.kind != "horovod":
         return plan
+    from simdml.strategies.data_parallel.fusion import KernelClock
+    from simdml.strategies.data_parallel.horovod import HorovodPlan
+
+    assert isinstance(plan, HorovodPlan)
     costs = priced.costs
     compute = next(iter(costs.compute.values()))
     return plan.timed(KernelClock(compute, costs.precision, costs.host_launch_s))
@@ -105,7 +107,7 @@ def offloads(plan: ReplicaPlan | None) -> bool:
 
 def launch_scale(plan: ReplicaPlan | None, gpus: int) -> int:
     """Return how many GPUs the thread that launches kernels launches them for."""
-    return gpus if isinstance(plan, DataParallelModulePlan) else 1
+    return gpus if plan is not None and plan.kind == "dataparallel" else 1
 
 
 def _ddp(plan: DataParallelPlan, given: dict[str, Any], system: str, choices: Choices) -> DataParallelPlan:

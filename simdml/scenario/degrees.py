@@ -10,7 +10,7 @@ from simdml.errors import InfeasibleError, Place, listed
 from simdml.program.mesh import Mesh
 from simdml.scenario.places import written
 from simdml.scenario.schema.strategy import MeshSpec
-from simdml.strategies.data_parallel.kinds import NODES, SHARDED, Kind
+from simdml.strategies.data_parallel.kind import NODES, SHARDED, Kind
 
 MESH = ("strategy", "mesh")
 MEGATRON_ORDER = ("tp", "cp", "dp", "pp")

@@ -11,6 +11,7 @@ from simdml.documents.document import Document, KeyPath
 from simdml.documents.overriding import parse_path
 from simdml.documents.quantities import DocumentModel
 from simdml.documents.schemas import SchemaTree
+from simdml.documents.sentences import sentences
 from simdml.errors import dotted
 from simdml.scenario.building import Built
 from simdml.scenario.choices import Choice
@@ -120,13 +121,14 @@ def _varied(path: KeyPath) -> KeyPath:
 
 def _fixed(section: DocumentModel, path: KeyPath) -> Iterator[Choice]:
     written = section.model_dump(mode="json")
-    for name, info in type(section).model_fields.items():
+    described = sentences(type(section))
+    for name in type(section).model_fields:
         value = getattr(section, name)
         here = (*path, name)
         if isinstance(value, DocumentModel):
             yield from _fixed(value, here)
         elif name not in section.model_fields_set and value not in (None, "", {}):
-            yield Choice(dotted(here), shown(written[name]), " ".join((info.description or "").split()))
+            yield Choice(dotted(here), shown(written[name]), " ".join(described.get(name, "").split()))
 
 
 def _samples(job: Job) -> str:

@@ -1,4 +1,7 @@
-"""The ``model`` section into something that builds a micro-batch of any size."""
+"""The ``model`` section into something that builds a micro-batch of any size.
+
+What makes models is imported for scenarios that have such a model, for start-up time.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,7 @@ from simdml.scenario.clusters import relative
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.model import ModelSpec as ModelSection
-from simdml.workload.autocast import with_autocast
 from simdml.workload.catalog import find_model
-from simdml.workload.custom import build_custom
-from simdml.workload.fp8 import with_fp8
-from simdml.workload.huggingface import read_huggingface
 from simdml.workload.model import Model
 from simdml.workload.spec import BuildOptions, ConvnetSpec, ModelSpec, TransformerSpec
 
@@ -35,6 +34,8 @@ class LayerListSpec:
 
     def build(self, *, samples: int, sequence: int | None = None, **options: Unpack[BuildOptions]) -> Model:
         """Return one micro-batch; tokens are counted with a ``sequence`` only."""
+        from simdml.workload.custom import build_custom
+
         return build_custom(
             self.name,
             self.layers,
@@ -74,6 +75,8 @@ def _resized(spec: ModelSpec, image_size: int | None) -> ModelSpec:
 
 
 def _from_config(scenario: Scenario, section: ModelSection) -> TransformerSpec:
+    from simdml.workload.huggingface import read_huggingface
+
     assert section.config is not None
     with located(scenario.document, MODEL, "config"):
         source = section.config
@@ -131,5 +134,16 @@ def model_builder(
     spec: ModelSpec, options: Mapping[str, Any], *, autocast: bool = False, fp8: bool = False
 ) -> ModelBuilder:
     """Return a function from a micro-batch's samples to the model, which remembers what it built."""
-    convert = with_autocast if autocast else with_fp8 if fp8 else None
-    return ModelBuilder(spec, tuple(options.items()), convert)
+    return ModelBuilder(spec, tuple(options.items()), _conversion(autocast=autocast, fp8=fp8))
+
+
+def _conversion(*, autocast: bool, fp8: bool) -> Callable[[Model], Model] | None:
+    if autocast:
+        from simdml.workload.autocast import with_autocast
+
+        return with_autocast
+    if fp8:
+        from simdml.workload.fp8 import with_fp8
+
+        return with_fp8
+    return None

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 
 from simdml.errors import UnknownNameError
+from simdml.registry import Registry
 from simdml.workload.architecture import Head, Latent, Norm, TransformerConfig
-from simdml.workload.convnets.alexnet import build_alexnet
-from simdml.workload.convnets.amoebanet import build_amoebanet_d
-from simdml.workload.convnets.inception import build_inception_v3
-from simdml.workload.convnets.resnet import build_resnet
-from simdml.workload.convnets.unet import build_unet
-from simdml.workload.convnets.vgg import build_vgg16
 from simdml.workload.spec import ConvnetSpec, ModelSpec, TransformerSpec
 
 __all__ = ["ConvnetSpec", "ModelSpec", "TransformerSpec", "available_models", "find_model"]
@@ -20,14 +15,16 @@ __all__ = ["ConvnetSpec", "ModelSpec", "TransformerSpec", "available_models", "f
 def find_model(name: str) -> ModelSpec:
     """Return the model called ``name`` (case, ``-`` and ``.`` do not matter); UnknownNameError if none is."""
     key = name.strip().lower().replace("-", "_").replace(".", "_").replace(" ", "_")
-    if key not in _MODELS:
-        raise UnknownNameError("model", name, _MODELS)
-    return _MODELS[key]
+    if key in _TRANSFORMERS:
+        return _TRANSFORMERS[key]
+    if key not in _CONVNETS:
+        raise UnknownNameError("model", name, available_models())
+    return _CONVNETS[key]
 
 
 def available_models() -> tuple[str, ...]:
     """Return the names of all models, in the order of the tables."""
-    return tuple(_MODELS)
+    return (*_TRANSFORMERS, *_CONVNETS)
 
 
 def _gpt(name: str, layers: int, hidden: int, heads: int, vocab: int, sequence: int) -> TransformerSpec:
@@ -176,24 +173,27 @@ _DEEPSEEK_V3 = TransformerConfig(
     router_bias=True,
 )
 
+_TRANSFORMERS: Mapping[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        *(_gpt(*row) for row in _GPT),
+        *(_gpt(*row, 51200, 2048) for row in _SC21),
+        *(_bert(*row) for row in _BERT),
+        *(_llama(*row) for row in _LLAMA),
+        TransformerSpec(_DEEPSEEK_V3, 4096),
+    )
+}
 # torchvision/models; images of 224 pixels, 299 for Inception v3. The U-Net and AmoebaNet-D are torchgpipe's.
-_CONVNETS = (
-    ConvnetSpec("alexnet", build_alexnet),
-    ConvnetSpec("vgg16", build_vgg16),
-    ConvnetSpec("resnet50", partial(build_resnet, 50)),
-    ConvnetSpec("resnet101", partial(build_resnet, 101)),
-    ConvnetSpec("resnet152", partial(build_resnet, 152)),
-    ConvnetSpec("inception_v3", build_inception_v3, image_size=299),
-    ConvnetSpec("unet", build_unet, image_size=192),
-    ConvnetSpec("amoebanet_d", build_amoebanet_d),
+_CONVNETS: Mapping[str, ModelSpec] = Registry(
+    "simdml.workload.convnets",
+    {
+        "alexnet": "alexnet:ALEXNET",
+        "vgg16": "vgg:VGG16",
+        "resnet50": "resnet:RESNET50",
+        "resnet101": "resnet:RESNET101",
+        "resnet152": "resnet:RESNET152",
+        "inception_v3": "inception:INCEPTION_V3",
+        "unet": "unet:UNET",
+        "amoebanet_d": "amoebanet:AMOEBANET_D",
+    },
 )
-
-_SPECS: tuple[ModelSpec, ...] = (
-    *(_gpt(*row) for row in _GPT),
-    *(_gpt(*row, 51200, 2048) for row in _SC21),
-    *(_bert(*row) for row in _BERT),
-    *(_llama(*row) for row in _LLAMA),
-    TransformerSpec(_DEEPSEEK_V3, 4096),
-    *_CONVNETS,
-)
-_MODELS = {spec.name: spec for spec in _SPECS}

@@ -9,7 +9,6 @@ from typing import Protocol, TypedDict, Unpack
 from simdml.errors import InfeasibleError
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.model import Model
-from simdml.workload.transformer import build_transformer
 
 
 class BuildOptions(TypedDict, total=False):
@@ -62,6 +61,9 @@ class TransformerSpec:
 
     def build(self, *, samples: int, sequence: int | None = None, **options: Unpack[BuildOptions]) -> Model:
         """Return one micro-batch; options of :func:`~simdml.workload.transformer.build_transformer`."""
+        # Transformers are loaded for themselves alone, for start-up time.
+        from simdml.workload.transformer import build_transformer
+
         length = self.default_sequence if sequence is None else sequence
         return build_transformer(self.config, samples=samples, sequence=length, **options)
 

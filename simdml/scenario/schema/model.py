@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, DocumentModel
-from simdml.scenario.schema.layers import LayerSpec
+from simdml.documents.sections import section
 from simdml.scenario.schema.names import offering
 from simdml.workload.catalog import available_models
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.layers import LayerSpec
+else:
+    LayerSpec = section("simdml.scenario.schema.layers:LayerSpec")
 
 ModelName = Annotated[str, Field(json_schema_extra=offering(available_models()))]
 

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from simdml.documents.quantities import Count, CountOrZero, DocumentModel, Percent
+from simdml.documents.sections import section
 from simdml.resources import available
-from simdml.scenario.schema.cost import CostSpec, EnergySpec
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileName, ProfileSpec
-from simdml.scenario.schema.evaluation import EvaluationSpec
-from simdml.scenario.schema.faults import FaultSpec
-from simdml.scenario.schema.fleet import FleetSpec
-from simdml.scenario.schema.goodput import GoodputSpec
-from simdml.scenario.schema.input import InputSpec
 from simdml.scenario.schema.model import ModelName, ModelSpec
 from simdml.scenario.schema.names import offering
-from simdml.scenario.schema.plan import PlanSpec
 from simdml.scenario.schema.strategy import StrategyName, StrategySpec
-from simdml.scenario.schema.target import TargetSpec
 from simdml.scenario.schema.training import TrainingSpec
 from simdml.scenario.schema.vary import Vary
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.cost import CostSpec, EnergySpec
+    from simdml.scenario.schema.evaluation import EvaluationSpec
+    from simdml.scenario.schema.faults import FaultSpec
+    from simdml.scenario.schema.fleet import FleetSpec
+    from simdml.scenario.schema.goodput import GoodputSpec
+    from simdml.scenario.schema.input import InputSpec
+    from simdml.scenario.schema.plan import PlanSpec
+    from simdml.scenario.schema.target import TargetSpec
+else:
+    CostSpec = section("simdml.scenario.schema.cost:CostSpec")
+    EnergySpec = section("simdml.scenario.schema.cost:EnergySpec")
+    EvaluationSpec = section("simdml.scenario.schema.evaluation:EvaluationSpec")
+    FaultSpec = section("simdml.scenario.schema.faults:FaultSpec")
+    FleetSpec = section("simdml.scenario.schema.fleet:FleetSpec")
+    GoodputSpec = section("simdml.scenario.schema.goodput:GoodputSpec")
+    InputSpec = section("simdml.scenario.schema.input:InputSpec")
+    PlanSpec = section("simdml.scenario.schema.plan:PlanSpec")
+    TargetSpec = section("simdml.scenario.schema.target:TargetSpec")
 
 ClusterName = Annotated[str, Field(json_schema_extra=offering(available("topologies")))]
 ClusterMapping = Annotated[

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from simdml.documents.quantities import Count, CountOrZero, DocumentModel
-from simdml.scenario.schema.data_parallel import DataParallelSpec
-from simdml.scenario.schema.model_parallel import ContextParallelSpec, ExpertParallelSpec, TensorParallelSpec
+from simdml.documents.sections import section
 from simdml.scenario.schema.names import offering
-from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.data_parallel import DataParallelSpec
+    from simdml.scenario.schema.model_parallel import ContextParallelSpec, ExpertParallelSpec, TensorParallelSpec
+    from simdml.scenario.schema.parameter_server import ParameterServerSpec
+else:
+    DataParallelSpec = section("simdml.scenario.schema.data_parallel:DataParallelSpec")
+    ContextParallelSpec = section("simdml.scenario.schema.model_parallel:ContextParallelSpec")
+    ExpertParallelSpec = section("simdml.scenario.schema.model_parallel:ExpertParallelSpec")
+    TensorParallelSpec = section("simdml.scenario.schema.model_parallel:TensorParallelSpec")
+    ParameterServerSpec = section("simdml.scenario.schema.parameter_server:ParameterServerSpec")
 
 STRATEGY_NAMES = (*KINDS, *SCHEDULES, "layer_placement", "parameter_server", *SYSTEMS)
 StrategyName = Annotated[str, Field(json_schema_extra=offering(STRATEGY_NAMES))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction, Record, Wait
@@ -14,6 +15,7 @@ from simdml.program.program import Stream
 from simdml.strategies import expert_parallel
 from simdml.strategies.data_parallel.buckets import assign_buckets, assign_registered_buckets
 from simdml.strategies.data_parallel.comm_hooks import Gradient, hooked
+from simdml.strategies.data_parallel.kind import ALL, Kind
 from simdml.strategies.data_parallel.module_buffers import broadcast_buffers
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.job import DataParallelPlan, gradient_ranks
@@ -195,3 +197,4 @@ STRATEGY = Strategy(
         "Li et al., PyTorch Distributed, VLDB 2020, arXiv 2006.15704; Vogels et al., PowerSGD, arXiv 1905.13727",
     ),
 )
+KIND: Final = Kind(STRATEGY, DataParallelPlan(), DdpReplica, combines=ALL)

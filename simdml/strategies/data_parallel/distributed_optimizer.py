@@ -16,6 +16,7 @@ from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.data_parallel.families import Family, families
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
+from simdml.strategies.data_parallel.kind import ALL, MEGATRON, Kind
 from simdml.strategies.data_parallel.replica import (
     CommunicationStream,
     Replica,
@@ -242,3 +243,4 @@ STRATEGY = Strategy(
         "NVIDIA/Megatron-LM, docs/user-guide/features/dist_optimizer.md",
     ),
 )
+KIND: Final = Kind(STRATEGY, DistributedOptimizerPlan(), DistributedOptimizerReplica, combines=ALL, framework=MEGATRON)

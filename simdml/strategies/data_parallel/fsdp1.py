@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from simdml.strategies.data_parallel.fsdp import FsdpReplica, Prefetch
 from simdml.strategies.data_parallel.gathering import RateLimited
+from simdml.strategies.data_parallel.kind import PYTORCH, SHARDED, Kind
 from simdml.strategies.data_parallel.offload import ToHost
 from simdml.strategies.data_parallel.reduction import Reduction
 from simdml.strategies.data_parallel.replica import CommunicationStream
@@ -78,4 +79,14 @@ STRATEGY = Strategy(
         "torch/distributed/fsdp/_runtime_utils.py, _flat_param.py, _limiter_utils.py, torch 2.11",
         "Zhao et al., PyTorch FSDP, VLDB 2023, arXiv 2304.11277",
     ),
+)
+KIND: Final = Kind(
+    STRATEGY,
+    Fsdp1Plan(),
+    Fsdp1Replica,
+    SHARDED,
+    combines=("tp",),
+    instead="fsdp2",
+    framework=PYTORCH,
+    accumulates=False,
 )

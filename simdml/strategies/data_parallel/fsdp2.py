@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from simdml.strategies.data_parallel.fsdp import FsdpReplica, Prefetch
 from simdml.strategies.data_parallel.gathering import CopiedOut
+from simdml.strategies.data_parallel.kind import ALL, PYTORCH, SHARDED, Kind
 from simdml.strategies.data_parallel.offload import ToHost
 from simdml.strategies.data_parallel.reduction import CopiedIn
 from simdml.strategies.data_parallel.replica import CommunicationStream
@@ -110,3 +112,5 @@ HYBRID = Strategy(
     defaults=_DEFAULTS,
     sources=_SOURCES,
 )
+KIND: Final = Kind(STRATEGY, Fsdp2Plan(), Fsdp2Replica, SHARDED, ALL, framework=PYTORCH, accumulates=False)
+HSDP: Final = Kind(HYBRID, HsdpPlan(), Fsdp2Replica, SHARDED, ALL, framework=PYTORCH, accumulates=False)

@@ -16,6 +16,7 @@ from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import Bucket
 from simdml.strategies.data_parallel.fusion import KernelClock, fuse, submissions
 from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.kind import DP, PYTORCH, Kind
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
@@ -137,3 +138,4 @@ STRATEGY = Strategy(
         "Sergeev and Del Balso, Horovod, arXiv 1802.05799",
     ),
 )
+KIND: Final = Kind(STRATEGY, HorovodPlan(), HorovodReplica, DP, (), framework=PYTORCH)

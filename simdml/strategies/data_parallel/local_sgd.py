@@ -15,13 +15,13 @@ from simdml.program.mesh import Group
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.ddp import DdpReplica
 from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.kind import NODE_AXIS, NODES, PYTORCH, Kind
 from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
 from simdml.strategies.job import DataParallelPlan
 from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
 
-NODE_AXIS: Final = "dp_node"
-ALL_REPLICAS: Final = Group("dp_all", (NODE_AXIS, "dp"))
+ALL_REPLICAS: Final = Group("dp_all", NODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +108,4 @@ STRATEGY = Strategy(
         "Lin et al., Don't Use Large Mini-Batches, Use Local SGD, arXiv 1808.07217",
     ),
 )
+KIND: Final = Kind(STRATEGY, LocalSgdPlan(), LocalSgdReplica, NODES, (), framework=PYTORCH, groups=(ALL_REPLICAS,))

@@ -11,15 +11,22 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from simdml.errors import InfeasibleError
-from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction
+from simdml.program.instructions import (
+    HIERARCHICAL_COPIES,
+    ROOT_COPIES,
+    Activity,
+    Collective,
+    CollectiveKind,
+    Compute,
+    Instruction,
+)
 from simdml.strategies.data_parallel.gathering import copy
-from simdml.strategies.data_parallel.one_process import ROOT_COPIES
+from simdml.strategies.data_parallel.kind import DP, TENSORFLOW, Kind
 from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
 from simdml.strategies.strategy import Strategy
 from simdml.workload.operators import Family, Phase, memory_bound
 
 GROUP: Final = "dp"
-HIERARCHICAL_COPIES: Final = "hierarchical_copies"
 ROLES: Final = ("device 0", "other devices")
 
 CrossDeviceOps = Literal["nccl", "hierarchical_copy", "reduction_to_one_device"]
@@ -126,3 +133,4 @@ STRATEGY = Strategy(
     ),
     sources=("tensorflow/python/distribute/cross_device_ops.py and cross_device_utils.py",),
 )
+KIND: Final = Kind(STRATEGY, MirroredPlan(), MirroredReplica, DP, (), framework=TENSORFLOW, roles=ROLES)

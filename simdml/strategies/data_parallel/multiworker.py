@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from simdml.program.instructions import Collective, CollectiveKind, Instruction, Record, Wait
+from simdml.program.instructions import GRPC_RING, Collective, CollectiveKind, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.buckets import Bucket, assign_buckets
 from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.kind import DP, TENSORFLOW, Kind
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.stage_code import Backward
 from simdml.strategies.strategy import Strategy
 
 GROUP: Final = "dp"
-GRPC_RING: Final = "grpc_ring"
 
 Implementation = Literal["nccl", "ring"]
 
@@ -107,3 +107,4 @@ STRATEGY = Strategy(
         "tensorflow/python/distribute/cross_device_ops.py, collective_util.py; core/common_runtime/ring_reducer.cc",
     ),
 )
+KIND: Final = Kind(STRATEGY, MultiWorkerMirroredPlan(), MultiWorkerReplica, DP, (), framework=TENSORFLOW)

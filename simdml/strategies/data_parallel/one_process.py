@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from simdml.errors import InfeasibleError
-from simdml.program.instructions import Activity, Collective, CollectiveKind, Compute, Instruction
+from simdml.program.instructions import ROOT_COPIES, Activity, Collective, CollectiveKind, Compute, Instruction
 from simdml.strategies.data_parallel.buckets import assign_buckets
 from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.kind import DP, PYTORCH, Kind
 from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.strategy import Strategy
@@ -21,7 +22,6 @@ from simdml.workload.model import Layer
 from simdml.workload.operators import Family, Operator
 
 GROUP: Final = "dp"
-ROOT_COPIES: Final = "root_copies"
 COALESCED_BYTES: Final = 10 * 1024 * 1024
 """Tensors that go together (torch/nn/parallel/comm.py, buffer_size)."""
 ROLES: Final = ("device 0", "other devices")
@@ -176,3 +176,4 @@ STRATEGY = Strategy(
         "torch/csrc/cuda/comm.cpp (broadcast_coalesced, scatter, gather, reduce_add)",
     ),
 )
+KIND: Final = Kind(STRATEGY, DataParallelModulePlan(), DataParallelReplica, DP, (), framework=PYTORCH, roles=ROLES)

@@ -17,6 +17,7 @@ from simdml.errors import InfeasibleError
 from simdml.program.instructions import Activity, Collective, CollectiveKind, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.ddp import DdpReplica
+from simdml.strategies.data_parallel.kind import DP, PYTORCH, Kind
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.job import DataParallelPlan, Job
 from simdml.strategies.pieces import Made, Piece, joined
@@ -204,3 +205,6 @@ def _operand_bytes(layer: Layer) -> float:
 def _columns(operator: Operator, workers: int) -> Operator:
     split = BY_COLUMNS[operator.phase] if operator.family in PRODUCTS else Split.BATCH
     return divide(replace(operator, split=split), workers)
+
+
+KIND: Final = Kind(STRATEGY, OneWeirdTrickPlan(), OneWeirdTrickReplica, DP, (), framework=PYTORCH)

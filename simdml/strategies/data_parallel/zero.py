@@ -14,6 +14,7 @@ from simdml.program.instructions import Collective, CollectiveKind, HostCopy, In
 from simdml.program.program import Stream
 from simdml.strategies.data_parallel.families import Family, families
 from simdml.strategies.data_parallel.gathering import copy
+from simdml.strategies.data_parallel.kind import ALL, PYTORCH, Kind
 from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.stage_code import Backward, StageCode
@@ -279,4 +280,14 @@ STAGE_2 = Strategy(
     ),
     leaves_out=_LEAVES_OUT,
     sources=_SOURCES,
+)
+ZERO_1: Final = Kind(STAGE_1, Zero1Plan(), ZeroReplica, combines=ALL, framework=PYTORCH)
+ZERO_2: Final = Kind(
+    STAGE_2,
+    Zero2Plan(),
+    ZeroReplica,
+    combines=("tp", "cp", "ep"),
+    instead="zero1",
+    framework=PYTORCH,
+    accumulates=False,
 )

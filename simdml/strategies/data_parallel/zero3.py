@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from simdml.program.instructions import Collective, CollectiveKind, HostCopy, Instruction, Record, Wait
 from simdml.program.program import Stream
 from simdml.strategies import tensor_parallel
 from simdml.strategies.data_parallel.gathering import STEP_BEGINS, copy
+from simdml.strategies.data_parallel.kind import PYTORCH, Kind
 from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import padded
@@ -250,4 +252,14 @@ STRATEGY = Strategy(
         "microsoft/DeepSpeed v0.16.4, deepspeed/runtime/zero/partitioned_param_coordinator.py, stage3.py, config.py",
         "Rajbhandari et al., ZeRO, arXiv 1910.02054",
     ),
+)
+KIND: Final = Kind(
+    STRATEGY,
+    Zero3Plan(),
+    Zero3Replica,
+    combines=("tp", "cp"),
+    lacks=("pp", "ep"),
+    instead="zero1",
+    framework=PYTORCH,
+    accumulates=False,
 )

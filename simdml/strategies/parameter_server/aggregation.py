@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from simdml.program.instructions import PEER_COPIES, Collective, CollectiveKind, Compute, HostCopy, Instruction
+from simdml.program.instructions import (
+    HOST_COPIES,
+    HOST_PARTS,
+    PEER_COPIES,
+    Collective,
+    CollectiveKind,
+    Compute,
+    HostCopy,
+    Instruction,
+)
 from simdml.strategies.parameter_server.keys import Key
 from simdml.strategies.parameter_server.plan import Aggregation
 
 NODE: Final = "node"
 """The group of the GPUs of one node, which act as one worker under local aggregation."""
-
-HOST_COPIES: Final = "host_copies"
-HOST_PARTS: Final = "host_parts"
 
 
 @dataclass(frozen=True, slots=True)

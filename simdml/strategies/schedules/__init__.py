@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from simdml.errors import UnknownNameError
+from simdml.registry import Registry
 from simdml.strategies.schedules.actions import Action
-from simdml.strategies.schedules.dual_pipe import DUAL_PIPE
-from simdml.strategies.schedules.dual_pipe_v import DUAL_PIPE_V
-from simdml.strategies.schedules.gpipe import GPIPE
-from simdml.strategies.schedules.interleaved import INTERLEAVED_1F1B
-from simdml.strategies.schedules.interleaved_zero_bubble import INTERLEAVED_ZERO_BUBBLE
-from simdml.strategies.schedules.looped_bfs import LOOPED_BFS
-from simdml.strategies.schedules.one_f_one_b import ONE_F_ONE_B
-from simdml.strategies.schedules.pipedream import PIPEDREAM
-from simdml.strategies.schedules.pipedream_2bw import PIPEDREAM_2BW
 from simdml.strategies.schedules.placement import Placement, both_ways, looped, v_shaped
 from simdml.strategies.schedules.schedule import Schedule
-from simdml.strategies.schedules.v_half import V_HALF
-from simdml.strategies.schedules.v_min import V_MIN
-from simdml.strategies.schedules.zb_h1 import ZB_H1
-from simdml.strategies.schedules.zb_h2 import ZB_H2
-from simdml.strategies.schedules.zb_v import ZB_V
 
-SCHEDULES: dict[str, Schedule] = {
-    schedule.name: schedule
-    for schedule in (
-        GPIPE,
-        ONE_F_ONE_B,
-        INTERLEAVED_1F1B,
-        LOOPED_BFS,
-        ZB_H1,
-        ZB_H2,
-        INTERLEAVED_ZERO_BUBBLE,
-        ZB_V,
-        V_HALF,
-        V_MIN,
-        DUAL_PIPE,
-        DUAL_PIPE_V,
-        PIPEDREAM,
-        PIPEDREAM_2BW,
-    )
-}
+SCHEDULES: Final[Mapping[str, Schedule]] = Registry(
+    "simdml.strategies.schedules",
+    {
+        "gpipe": "gpipe:GPIPE",
+        "1f1b": "one_f_one_b:ONE_F_ONE_B",
+        "interleaved_1f1b": "interleaved:INTERLEAVED_1F1B",
+        "looped_bfs": "looped_bfs:LOOPED_BFS",
+        "zb_h1": "zb_h1:ZB_H1",
+        "zb_h2": "zb_h2:ZB_H2",
+        "interleaved_zero_bubble": "interleaved_zero_bubble:INTERLEAVED_ZERO_BUBBLE",
+        "zb_v": "zb_v:ZB_V",
+        "v_half": "v_half:V_HALF",
+        "v_min": "v_min:V_MIN",
+        "dual_pipe": "dual_pipe:DUAL_PIPE",
+        "dual_pipe_v": "dual_pipe_v:DUAL_PIPE_V",
+        "pipedream": "pipedream:PIPEDREAM",
+        "pipedream_2bw": "pipedream_2bw:PIPEDREAM_2BW",
+    },
+)
 
 
 def find_schedule(name: str | Schedule) -> Schedule:

@@ -10,7 +10,8 @@ from typing import Final
 
 from simdml.scenario.degrees import divisors
 from simdml.scenario.schema.plan import LayoutsSpec
-from simdml.strategies.data_parallel.kinds import MEGATRON, PYTORCH, find_kind
+from simdml.strategies.data_parallel.kind import MEGATRON, PYTORCH
+from simdml.strategies.data_parallel.kinds import find_kind
 from simdml.strategies.schedules import find_schedule
 from simdml.strategies.stages import Balance
 from simdml.studies.plan.layout import Layout

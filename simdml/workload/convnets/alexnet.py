@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simdml.workload.convnets.network import new_network
 from simdml.workload.model import Model
+from simdml.workload.spec import ConvnetSpec
 
 # channels, kernel, stride, padding, max pooling after
 FEATURES = (
@@ -43,3 +44,6 @@ def build_alexnet(
     net.loss("loss", x)
     net.end_block("fc3")
     return net.model("alexnet")
+
+
+ALEXNET = ConvnetSpec("alexnet", build_alexnet)

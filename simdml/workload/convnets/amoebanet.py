@@ -14,6 +14,7 @@ from typing import Final
 from simdml.errors import InfeasibleError
 from simdml.workload.convnets.network import FeatureMap, Network, new_network
 from simdml.workload.model import Model
+from simdml.workload.spec import ConvnetSpec
 
 LAYERS, FILTERS, CLASSES = 18, 256, 1000
 
@@ -167,3 +168,6 @@ class _Cells:
         x = self.net.relu(f"{name}.relu", x)
         x = self.net.convolution(f"{name}.conv", x, channels, kernel, stride=stride, padding=padding)
         return self.net.batch_norm(f"{name}.bn", x)
+
+
+AMOEBANET_D = ConvnetSpec("amoebanet_d", build_amoebanet_d)

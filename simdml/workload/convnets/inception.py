@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simdml.workload.convnets.network import FeatureMap, Network, new_network
 from simdml.workload.model import Model
+from simdml.workload.spec import ConvnetSpec
 
 
 def build_inception_v3(
@@ -148,3 +149,6 @@ def _auxiliary_classifier(net: Network, x: FeatureMap, classes: int) -> None:
     y = _conv(net, "AuxLogits.conv0", net.average_pool("AuxLogits.pool", x, 5, 3), 128, 1)
     y = net.adaptive_average_pool("AuxLogits.avgpool", _conv(net, "AuxLogits.conv1", y, 768, 5), 1)
     net.loss("AuxLogits.loss", net.linear("AuxLogits.fc", y, classes))
+
+
+INCEPTION_V3 = ConvnetSpec("inception_v3", build_inception_v3, image_size=299)

@@ -5,9 +5,12 @@ Bottleneck blocks stride in their 3x3 convolution (ResNet v1.5).
 
 from __future__ import annotations
 
+from functools import partial
+
 from simdml.errors import UnknownNameError
 from simdml.workload.convnets.network import FeatureMap, Network, new_network
 from simdml.workload.model import Model
+from simdml.workload.spec import ConvnetSpec
 
 STAGE_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4
@@ -51,3 +54,8 @@ def _bottleneck(net: Network, x: FeatureMap, planes: int, stride: int, *, downsa
         identity = net.convolution("downsample.0", x, planes * EXPANSION, 1, stride=stride)
         identity = net.batch_norm("downsample.1", identity)
     return net.relu("relu3", net.add("add", y, identity))
+
+
+RESNET50 = ConvnetSpec("resnet50", partial(build_resnet, 50))
+RESNET101 = ConvnetSpec("resnet101", partial(build_resnet, 101))
+RESNET152 = ConvnetSpec("resnet152", partial(build_resnet, 152))

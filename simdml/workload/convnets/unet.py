@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from simdml.workload.convnets.network import FeatureMap, Network, new_network
 from simdml.workload.model import Model
+from simdml.workload.spec import ConvnetSpec
 
 DEPTH, CONVOLUTIONS, CHANNELS = 5, 5, 64
 
@@ -51,3 +52,6 @@ def _convolutions(net: Network, name: str, x: FeatureMap, inner: int, outer: int
         x = net.relu(f"{label}.relu", net.batch_norm(f"{label}.bn", net.dropout(f"{label}.dropout", x)))
         net.end_block(label, x)
     return x
+
+
+UNET = ConvnetSpec("unet", build_unet, image_size=192)

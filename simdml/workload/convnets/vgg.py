@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simdml.workload.convnets.network import new_network
 from simdml.workload.model import Model
+from simdml.workload.spec import ConvnetSpec
 
 GROUPS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
@@ -35,3 +36,6 @@ def build_vgg16(
     net.loss("loss", net.linear("fc3", x, classes))
     net.end_block("fc3")
     return net.model("vgg16")
+
+
+VGG16 = ConvnetSpec("vgg16", build_vgg16)

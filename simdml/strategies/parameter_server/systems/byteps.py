@@ -55,5 +55,3 @@ BYTEPS_MIXED = System(
         defaults={**_SETTINGS, "location": "mixed", "placement": "byteps_mixed"},
     )
 )
-
-SYSTEMS = (BYTEPS, BYTEPS_MIXED)

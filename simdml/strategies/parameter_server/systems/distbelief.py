@@ -65,5 +65,3 @@ SANDBLASTER = System(
         "portions": Limit(("shared",), "Sandblaster's coordinator hands out portions", "parameter_server"),
     },
 )
-
-SYSTEMS = (DOWNPOUR, SANDBLASTER)

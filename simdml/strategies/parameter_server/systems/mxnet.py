@@ -117,5 +117,3 @@ BYTESCHEDULER = System(
     ),
     limits={"priority": Limit(("push",), "ByteScheduler schedules by priority", "mxnet_dist_device_sync")},
 )
-
-SYSTEMS = (DIST_SYNC, DIST_DEVICE_SYNC, DIST_ASYNC, P3, BYTESCHEDULER)

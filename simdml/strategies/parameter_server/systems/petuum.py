@@ -17,5 +17,3 @@ PETUUM = System(
     ),
     limits={"consistency": Limit(("ssp",), "Petuum's tables are stale synchronous", "parameter_server")},
 )
-
-SYSTEMS = (PETUUM,)

@@ -109,5 +109,3 @@ TENSORFLOW2 = System(
         defaults={"consistency": "asynchronous", "key_lock": False} | _BETWEEN_GRAPH,
     )
 )
-
-SYSTEMS = (DISTRIBUTED_REPLICATED, LOCAL, TENSORFLOW1, TENSORFLOW1_SYNC, TENSORFLOW2)
