@@ -1,4 +1,8 @@
-"""The file format of a profile: strict YAML in which every number says where it came from."""
+"""The file format of a profile: strict YAML in which every number says where it came from.
+
+A profile of another device may ``extends`` that of the nearest measured one and state only what differs. What it
+inherits counts as derived there, however it was found on the device it comes from: nothing was measured on this one.
+"""
 
 from __future__ import annotations
 
@@ -187,14 +191,17 @@ def _numbers(content: BaseModel | tuple[Any, ...] | dict[Any, Any], path: str = 
 
 
 def _provenance(content: ProfileFile, document: Document, dotted: str, number: _Number) -> Provenance:
+    place = document.place(tuple(int(step) if step.isdigit() else step for step in dotted.split(".")))
     if number.source not in content.sources:
-        place = document.place(tuple(int(step) if step.isdigit() else step for step in dotted.split(".")))
         raise DocumentError(
             f"{dotted}: no source is called {number.source!r}",
             place=place,
             hint=f"sources of this file: {', '.join(content.sources)}",
         )
-    return Provenance(number.mark, content.sources[number.source])
+    source = content.sources[number.source]
+    if place.file == document.place(("devices",)).file or number.mark is Mark.VENDOR:
+        return Provenance(number.mark, source)
+    return Provenance(Mark.DERIVED, f"carried over from profile {Path(place.file).stem}: {source}")
 
 
 def _check_families(content: ProfileFile, document: Document) -> None:

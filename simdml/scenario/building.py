@@ -255,14 +255,17 @@ def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
 
 
 def _refuse_attention(scenario: Scenario, job: Job) -> None:
-    """Refuse FlashAttention-3 on GPUs it does not run on (Shah et al., arXiv 2407.08608: it is written for Hopper)."""
+    """Refuse FlashAttention-3 on GPUs before Hopper, for which it is written (Shah et al., arXiv 2407.08608).
+
+    On Blackwell the name stands for cuDNN's fused attention.
+    """
     if scenario.spec.training.attention != "flash_3":
         return
     for gpu in range(job.mesh.num_ranks):
         device = job.cluster.device(gpu)
-        if device.arch != "hopper":
+        if device.arch not in ("hopper", "blackwell"):
             raise InfeasibleError(
-                f"flash_3 runs on Hopper GPUs, and {device.name} is {device.arch}",
+                f"flash_3 runs on Hopper GPUs and newer, and {device.name} is {device.arch}",
                 place=scenario.document.place(("training", "attention")),
                 hint="attention: flash",
             )

@@ -12,8 +12,8 @@ from simdml.workload.operators import Family, Operator, Phase, Split, memory_bou
 class AttentionKernel(StrEnum):
     """Attention as separate kernels that store the scores, or as one FlashAttention kernel of some generation.
 
-    ``FLASH`` is FlashAttention-2. ``FLASH_1`` is the first, in CUDA or Triton; ``FLASH_3`` needs a Hopper GPU, and
-    cuDNN's fused attention is taken to be as fast there.
+    ``FLASH`` is FlashAttention-2. ``FLASH_1`` is the first, in CUDA or Triton; ``FLASH_3`` needs a Hopper GPU or a
+    newer one; cuDNN's fused attention is taken to be as fast on Hopper, and stands for it on Blackwell.
     """
 
     UNFUSED = "unfused"

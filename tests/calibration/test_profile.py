@@ -143,6 +143,27 @@ def test_h200_is_named_as_derived_and_says_what_is_not_the_h100s():
 
 
 @pytest.mark.parametrize(
+    ("profile", "bf16", "fp8"),
+    [("b200_sxm_derived", (1745.0, 2250.0), (3432.5, 4500.0)), ("gb200_derived", (1822.0, 2500.0), (3615.6, 5000.0))],
+)
+def test_blackwell_reaches_the_share_of_its_peak_that_the_best_product_has(profile, bf16, fp8):
+    """stas00/ml-engineering compute/accelerator: best products; H100 794.5 of 989 and 1402.6 of 1979 TFLOP/s."""
+    curves, h100 = load_profile(profile).matmul, load_profile("h100_sxm").matmul
+    for precision, (best, peak), share in (("fp16", bf16, 794.5 / 989), ("fp8", fp8, 1402.6 / 1979)):
+        assert curves[precision].plateau == pytest.approx(h100[precision].plateau * best / peak / share, abs=1e-3)
+
+
+def test_what_a_profile_of_another_device_inherits_is_derived_there():
+    profile, h100 = load_profile("gb200_derived"), load_profile("h100_sxm")
+    assert h100.provenance["matmul.fp16.floor_s"].mark is Mark.MEASURED
+    inherited = profile.provenance["matmul.fp16.floor_s"]
+    assert inherited.mark is Mark.DERIVED
+    assert inherited.source.startswith("carried over from profile h100_sxm: Vidur")
+    assert Mark.MEASURED not in {origin.mark for origin in profile.provenance.values()}
+    assert profile.provenance["memory.workspace_bytes"].mark is Mark.VENDOR
+
+
+@pytest.mark.parametrize(
     ("profile", "terabytes_per_s", "device"),
     [("h200_sxm_derived", (4.01, 4.15, 4.48), "h200_sxm"), ("h100_sxm", (2.90, 2.97, 3.18), "h100_sxm")],
 )

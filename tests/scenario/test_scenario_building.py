@@ -377,7 +377,9 @@ def test_a_bundled_name_in_a_folder_has_near_ones():
 
 
 def test_flash_attention_3_is_for_hopper():
-    with pytest.raises(SimdmlError, match="flash_3 runs on Hopper GPUs, and a100_sxm_80gb is ampere") as refused:
+    with pytest.raises(
+        SimdmlError, match="flash_3 runs on Hopper GPUs and newer, and a100_sxm_80gb is ampere"
+    ) as refused:
         built(TOKENS, training={"attention": "flash_3"})
     assert refused.value.place is not None
     assert built(TOKENS, cluster={"name": "dgx_h100", "nodes": 2}, training={"attention": "flash_3"})

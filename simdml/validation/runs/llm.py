@@ -85,8 +85,8 @@ def _training(row: Row, framework: Framework) -> dict[str, Any]:
         training["attention"] = "unfused"
     elif row.has("notes", "flash_attentionv1"):
         training["attention"] = "flash_1"
-    elif framework.name == "Megatron-Core" and row.has("gpu", "h100", "h200", "gh200"):
-        # TransformerEngine takes cuDNN's fused attention on Hopper.
+    elif framework.name == "Megatron-Core" and row.has("gpu", "h100", "h200", "b200"):
+        # TransformerEngine takes cuDNN's fused attention on Hopper and Blackwell.
         training["attention"] = "flash_3"
     if row.has("notes", "mp mode=pure"):
         training["gradients"] = "bf16"

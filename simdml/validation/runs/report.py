@@ -48,7 +48,7 @@ def _certainty(validation: RunsValidation) -> tuple[str, ...]:
         f"{100 * total.tail:.1f} %. Errors are of step time. No row was used to fit anything unless its "
         "source is named among the coefficients below, and none is left out for being wrong. Two choices were made "
         "after rows were seen: that llm-foundry's attention is the first FlashAttention, and that Megatron-Core's on "
-        "Hopper is as fast as the third.",
+        "Hopper and newer is as fast as the third.",
     )
 
 
