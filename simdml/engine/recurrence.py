@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from simdml.engine.execution import Execution
+from simdml.engine.launching import Launching
 from simdml.engine.snapshot import Remembering, remembering, snapshot
 from simdml.engine.steady_state import Estimate
 
@@ -43,6 +44,7 @@ class Recurrence:
         self._seen: dict[Hashable, Moment] = {}
         self._looks = 0
         self._operations: Remembering = []
+        self._launching: Launching | None = None
 
     @property
     def open(self) -> bool:
@@ -52,8 +54,10 @@ class Recurrence:
     def look(self, steps: int) -> None:
         """Compare the state, after ``steps`` steps of every rank or as many in the mean, with those before."""
         self._looks += 1
-        self._operations = self._operations or remembering(self.execution)
-        state = snapshot(self.execution, self._operations)
+        if self._launching is None:
+            self._operations = remembering(self.execution)
+            self._launching = Launching([stream for rank in self.execution.ranks for stream in rank.streams])
+        state = snapshot(self.execution, self._operations, self._launching)
         if state is None:
             return
         now = Moment(steps, self.execution.chief.step, self.execution.env.now)

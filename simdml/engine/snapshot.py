@@ -6,20 +6,25 @@ long twice is not enough: work in flight elsewhere may still be drifting.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from simdml.engine import operations as ops
 from simdml.engine.bundles import Bundle
 from simdml.engine.execution import Execution
 from simdml.engine.lanes import Lane, TaskQueue
+from simdml.engine.launching import Launching
 from simdml.engine.network import Network
 from simdml.engine.portions import Runner
 from simdml.engine.server import Service
 from simdml.engine.server_state import server_state, service_state
 from simdml.engine.stream import Operation, Stream
 from simdml.engine.transfers import Booking, Departure, Wakeup
+
+BEHIND: Final = -1.0
+"""In place of a time before the present, which decides about nothing any more."""
 
 
 class _OpaqueError(Exception):
@@ -46,21 +51,22 @@ def remembering(execution: Execution) -> Remembering:
     return list(found.values())
 
 
-def snapshot(execution: Execution, operations: Remembering) -> Hashable | None:
+def snapshot(execution: Execution, operations: Remembering, launching: Launching) -> Hashable | None:
     """Return the state now; None if something pending does not say what it stands for, as before all have begun.
 
-    ``operations`` are all that remember something.
+    ``operations`` are all that remember something, ``launching`` says whose hosts still matter.
     """
     try:
-        return tuple(_Reader(execution).parts(operations))
+        return tuple(_Reader(execution, launching).parts(operations))
     except _OpaqueError:
         return None
 
 
 class _Reader:
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, launching: Launching) -> None:
         self.execution = execution
         self.now = execution.env.now
+        self.decisive = launching.decisive(self.now)
         self.streams = [stream for rank in execution.ranks for stream in rank.streams]
         self.number = {id(stream): index for index, stream in enumerate(self.streams)}
         self.step = self.streams[0].step
@@ -73,10 +79,7 @@ class _Reader:
             yield self._stream(stream)
         for bundle in self.execution.network.active():
             yield self._bundle(bundle)
-        for time, priority, _, event in sorted(self.execution.env.scheduled(), key=lambda entry: entry[:3]):
-            what = self._event(event)
-            if what is not None:
-                yield time - self.now, priority, what
+        yield from self._scheduled()
         yield from self._operations(operations)
         for queue in self.queues:
             yield self._queue(queue)
@@ -84,17 +87,35 @@ class _Reader:
             yield from server_state(self.execution, self.streams)
 
     def _stream(self, stream: Stream) -> Hashable:
-        base = stream.host.base - self.now
+        base = stream.host.base - self.now if id(stream.host) in self.decisive else BEHIND
         if isinstance(stream, Lane):
             # What a lane without a task did last decides about nothing.
             return (stream.task, stream.index, stream.ready - self.now, base) if stream.task is not None else base
-        return stream.index, stream.step - self.step, stream.ready - self.now, base
+        return stream.index, stream.step - self.step, self._from_now(stream.ready), base
+
+    def _from_now(self, ready: float) -> float:
+        """Return how far ahead of the clock a stream is; all that are behind are alike.
+
+        What such a stream waits for happens now or later, and whoever was ready before that begins just then.
+        """
+        return ready - self.now if ready >= self.now else BEHIND
 
     def _bundle(self, bundle: Bundle) -> Hashable:
         moved = bundle.progress(self.now)
         tags = tuple((tag - moved, payload, self._owner(done)) for tag, _, payload, done in sorted(bundle.tags))
         booked = tuple((booking.begins - self.now, booking.payload_bytes) for booking in bundle.booked)
         return id(bundle), bundle.rate if tags else 0.0, tags, booked
+
+    def _scheduled(self) -> Iterator[Hashable]:
+        """Yield what is on the heap; the order of simultaneous events matters only to servers and lanes."""
+        at_once: dict[tuple[float, int], list[Hashable]] = {}
+        for time, priority, _, event in sorted(self.execution.env.scheduled(), key=lambda entry: entry[:3]):
+            what = self._event(event)
+            if what is not None:
+                at_once.setdefault((time - self.now, priority), []).append(what)
+        ordered = bool(self.execution.shards or self.queues)
+        for when, those in at_once.items():
+            yield when, tuple(those) if ordered else frozenset(Counter(those).items())
 
     def _event(self, event: Any) -> Hashable:
         """Return what is on the heap, None if it does nothing when its time comes."""
@@ -153,7 +174,7 @@ class _Reader:
         match operation:
             case ops.Wait() if not isinstance(stream, Lane):
                 # What happened before the stream is ready for it is no different from what happens just then.
-                records = tuple(max(time, stream.ready) - self.now for time, _ in operation.records)
+                records = tuple(self._from_now(max(time, stream.ready)) for time, _ in operation.records)
                 state = operation.waiter is None, records
             case ops.Receive(channel=channel):
                 moving = tuple(

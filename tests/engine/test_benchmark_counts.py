@@ -34,7 +34,7 @@ COUNTS = {
 }
 """Rank classes, events and solver calls of the cases that are simulated here."""
 SOLVES = {
-    "llama3_slow_1": (64, 1934),
+    "llama3_slow_1": (64, 1272),
     "llama3_slow_20_near": (64, 1292),
     "llama3_131072": (16, 262),
 }
@@ -82,6 +82,33 @@ def test_counts_of_asynchronous_servers_in_two_steps():
     """Pushes to all servers are one transfer, so events do not grow with servers times tensors."""
     case = cases.Case("two", "two steps", 1.0, cases.asynchronous_servers(steps=2))
     assert counts(cases.measured(case)) == (256, 5019, 0)
+
+
+def last_steps(stream, num_steps):
+    """Return what the stream did in its first ``num_steps`` steps, the first left out: operations, and until when."""
+    steps = [[]]
+    for entry in stream.entries:
+        if steps[-1] and entry.operation < steps[-1][-1][0]:
+            steps.append([])
+        steps[-1].append((entry.operation, entry.end))
+    return steps[1:num_steps]
+
+
+def test_what_lies_behind_every_rank_is_not_what_is_repeated():
+    """Two stragglers: after the first step stages begin one after another, when others wait for messages anyway.
+
+    So the second step is the steady one as soon as it is done: the third and the fourth end all it did a period later.
+    """
+    job = cases.llama3(nodes=32, slow_gpus=[9, 40])
+    short = cases.measured(cases.Case("short", "until it recurs", 1.0, job))
+    long = cases.measured(cases.Case("long", "four steps", 1.0, job | {"simulate": {"steps": 4}}))
+    assert (short.steps, short.period) == (2, 1)
+    assert short.period_s == long.end(4) - long.end(3) == long.end(3) - long.end(2)
+    for mine, those in zip(short.execution.ranks, long.execution.ranks, strict=True):
+        [second] = last_steps(mine.streams[0], 2)
+        _, third, fourth = last_steps(those.streams[0], 4)
+        assert third == [(operation, end + short.period_s) for operation, end in second]
+        assert fourth == [(operation, end + short.period_s) for operation, end in third]
 
 
 def test_events_are_counted_as_they_are_put_on_the_heap():

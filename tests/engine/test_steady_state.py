@@ -6,7 +6,9 @@ from fakes import StarCluster, costs, job, layer, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simdml.engine import operations
 from simdml.engine.conditions import Conditions
+from simdml.engine.launching import lead
 from simdml.engine.simulator import simulate
 from simdml.engine.steady_state import estimate, warm_up
 from simdml.strategies.compiler import compile_job
@@ -65,16 +67,38 @@ def pipeline(dp=2, pp=3, microbatches=3, **plan):
     microbatches=st.integers(1, 4),
     overlap=st.booleans(),
     slow=st.dictionaries(st.integers(0, 11), st.sampled_from([1.25, 2.0, 3.0]), max_size=3),
+    launch=st.sampled_from([0.0, 0.01, 0.2, 0.4]),
 )
-def test_extrapolated_equals_simulated(dp, pp, microbatches, overlap, slow):
+def test_extrapolated_equals_simulated(dp, pp, microbatches, overlap, slow, launch):
     program, cluster = pipeline(dp, pp, microbatches, overlap_p2p=overlap)
     conditions = Conditions(slow_gpus={gpu % (dp * pp): factor for gpu, factor in slow.items()})
-    short = simulate(program, cluster, costs(cluster, latency_s=0.001), conditions)
+    prices = costs(cluster, latency_s=0.001, launch_s=launch)
+    short = simulate(program, cluster, prices, conditions)
     assert short.periodic
-    long = simulate(program, cluster, costs(cluster, latency_s=0.001), conditions, steps=9)
+    long = simulate(program, cluster, prices, conditions, steps=9)
     for position, ends in enumerate(long.step_ends):
         assert short.ends_of(position, 9) == ends[:9]
     assert long.period == short.period
+
+
+def delay(seconds, launched):
+    return operations.Delay(seconds, launched)
+
+
+@pytest.mark.parametrize(
+    ("those", "expected"),
+    [
+        ([], -np.inf),
+        ([delay(2.0, 3.0)], 1.0),
+        ([delay(2.0, 2.5), delay(1.0, 2.0)], 0.5),
+        ([delay(2.0, 1.0), delay(1.0, 4.0)], 1.0),
+        ([delay(2.0, 1.0), delay(5.0, 4.0)], -1.0),
+        ([operations.VaryingDelay(2.0, 1.0)], np.inf),
+    ],
+)
+def test_how_early_a_host_has_to_begin(those, expected):
+    """Kernels of 2 s that are launched 3 s after the host began wait for one that begins less than 1 s early."""
+    assert lead(those) == expected
 
 
 def test_jitter_is_reproducible_and_slows_those_who_wait_for_the_slowest():

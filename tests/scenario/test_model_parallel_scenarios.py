@@ -57,7 +57,7 @@ def test_a_mixture_of_experts_on_2048_gpus_takes_few_events():
     assert built.fitting_memory()
     recording = simulate(built.program(), built.job.cluster, built.costs)
     execution = recording.execution
-    assert (execution.partition.num_classes, execution.env.num_scheduled, execution.network.solves) == (16, 44660, 846)
+    assert (execution.partition.num_classes, execution.env.num_scheduled, execution.network.solves) == (16, 29810, 564)
 
 
 def test_a_small_copy_of_it_is_the_same_folded_and_unfolded():

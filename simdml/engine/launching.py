@@ -1,0 +1,76 @@
+"""Which hosts may still be so late that kernels wait for them: only of these it matters when they began the step.
+
+Kernels end a duration after their stream is ready, and not before their host has launched them. A stream that does so
+much before them that they are launched by then in any case ends at the same times whenever its host began.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import inf
+
+from simdml.engine import operations as ops
+from simdml.engine.stream import Host, Operation, PacedStream, Stream
+
+
+class Launching:
+    """The hosts that ``streams`` wait for."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._launched = [(stream, hosts) for stream, hosts in zip(streams, _hosts(streams), strict=True) if hosts]
+        self._leads: dict[tuple[int, int], float] = {}
+
+    def decisive(self, now: float) -> frozenset[int]:
+        """Return the identities of hosts whose begin of the step may decide when something ends after ``now``."""
+        found: set[int] = set()
+        for stream, hosts in self._launched:
+            # A paced stream may be in the middle of an operation, which ends its duration after the stream was ready.
+            begins = stream.ready if isinstance(stream, PacedStream) else max(stream.ready, now)
+            if max(host.base for host in hosts) + self._lead(stream) > begins:
+                found.update(map(id, hosts))
+        return frozenset(found)
+
+    def _lead(self, stream: Stream) -> float:
+        """Return the seconds by which a host has to begin earlier than its stream goes on, so as not to be late."""
+        key = id(stream), stream.index
+        if key not in self._leads:
+            rest = stream.operations[stream.index :]
+            self._leads[key] = lead((*rest, *stream.operations[stream.repeats_from :]))
+        return self._leads[key]
+
+
+def lead(operations: Sequence[Operation]) -> float:
+    """Return the most by which launches of ``operations`` end after all before their ends can be done, in seconds."""
+    most, done = -inf, 0.0
+    for operation in operations:
+        match operation:
+            case ops.VaryingDelay():
+                return inf
+            case ops.Delay(duration=duration, launched=launched) | ops.Together(duration=duration, latest=launched):
+                done += duration
+                most = max(most, launched - done)
+    return most
+
+
+def _hosts(streams: Sequence[Stream]) -> list[list[Host]]:
+    """Return for each stream the hosts that launch what it does, and what others do in joint stretches with it."""
+    meetings = [
+        {id(operation.meeting): None for operation in stream.operations if isinstance(operation, ops.Together)}
+        for stream in streams
+    ]
+    members: dict[int, dict[int, Host]] = defaultdict(dict)
+    for stream, those in zip(streams, meetings, strict=True):
+        for meeting in those:
+            members[meeting][id(stream.host)] = stream.host
+    found = []
+    for stream, those in zip(streams, meetings, strict=True):
+        own = {id(stream.host): stream.host} if _launches(stream) else {}
+        for meeting in those:
+            own |= members[meeting]
+        found.append(list(own.values()))
+    return found
+
+
+def _launches(stream: Stream) -> bool:
+    return any(isinstance(operation, ops.Delay | ops.Together) for operation in stream.operations)
