@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from simdml.validation.runs.hardware import cluster_of, machine_of
+from simdml.validation.runs.pipelines import is_pipeline, pipeline_strategy, pipeline_training
 from simdml.validation.runs.reading import Row, Unusable
 
 Scenario = dict[str, Any]
@@ -17,6 +18,8 @@ _MODELS: Final = (
     (r"^inception-?v3\b", "inception_v3"),
     (r"^vgg-?16\b", "vgg16"),
     (r"^alexnet\b", "alexnet"),
+    (r"^u-net \(depth 5, num_convs 5", "unet"),
+    (r"^amoebanet-d \(18, 256\)", "amoebanet_d"),
     (r"^bert-base pre-?training", "bert_base"),
     (r"^bert-large pre-?training", "bert_large"),
 )
@@ -35,12 +38,14 @@ def classic_scenario(row: Row) -> Scenario:
         raise Unusable("no measured step time")
     if match := _PIECES.match(row.text("model")):
         return _gpt(row, int(match[1]), int(match[2]))
+    model = _model(row)
+    pipeline = is_pipeline(row)
     return {
         "description": f"{row.name}: {row.text('model')} on {row.text('num_gpus')} {row.text('gpu')}",
         **cluster_of(row),
-        "model": _model(row),
-        "training": _training(row),
-        "strategy": _strategy(row),
+        "model": model,
+        "training": pipeline_training(row) if pipeline else _training(row),
+        "strategy": pipeline_strategy(row, str(model)) if pipeline else _strategy(row),
     }
 
 
@@ -108,6 +113,12 @@ def _strategy(row: Row) -> str | dict[str, Any]:
 
 def _servers(row: Row) -> dict[str, Any]:
     """Return the preset of TensorFlow's benchmarks: variables on the CPU of one process, or replicas and servers."""
+    if row.has("framework", "mxnet ps"):
+        # ps-lite over RDMA; that a server is beside every worker is taken.
+        if row.count("num_gpus") <= machine_of(row).gpus_per_node:
+            raise Unusable("one node: the same with ByteScheduler and without, so that its GPUs sum without a server")
+        preset = "bytescheduler" if row.has("framework", "bytescheduler") else "mxnet_dist_device_sync"
+        return {"parameter_server": {"preset": preset, "location": "colocated"}}
     if not row.has("framework", "tensorflow"):
         raise Unusable(f"parameter servers of {row.text('framework')!r}: not mapped to a preset")
     if row.has("ps_servers", "on gpu"):

@@ -94,9 +94,16 @@ class Row:
 
     @property
     def measured_s(self) -> float | None:
-        """Seconds of a measured step; None if the row has none."""
+        """Seconds of a measured step, or what a classic row's images a second make it; None if the row has neither."""
         columns = ("iter_time_s_derived", "iter_time_s") if self.family == "llm" else _STEP_TIMES
-        return next((value for value in map(self.number, columns) if value), None)
+        return next((value for value in map(self.number, columns) if value), self._by_rate_s)
+
+    @property
+    def _by_rate_s(self) -> float | None:
+        rate, batch, gpus = map(self.number, ("images_or_samples_per_s_total", "batch_per_gpu", "num_gpus"))
+        if self.family == "llm" or not rate or not batch or not gpus or self.number("derived_samples_per_s"):
+            return None
+        return batch * (self.number("grad_accum") or 1) * gpus / rate
 
     @property
     def out_of_memory(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from simdml.resources import find
+from simdml.validation.runs.omitted import completed
 from simdml.validation.runs.ranking import LayoutGroup, layout_groups
 from simdml.validation.runs.reading import Row, Table, read_table
 from simdml.validation.runs.replay import Progress, Replayed, replay_rows
@@ -81,7 +82,7 @@ def validate_runs(
 ) -> RunsValidation:
     """Return the tables at ``paths`` replayed; raises DocumentError for one that cannot be read, OutputError."""
     tables = tuple(map(read_table, paths))
-    rows = [row for each in tables for row in each.rows]
+    rows = [completed(row) for each in tables for row in each.rows]
     return RunsValidation(tables, tuple(replay_rows(rows, processes=processes, folder=folder, progress=progress)))
 
 
