@@ -19,7 +19,6 @@ the whole of it, ready to be printed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -112,6 +111,9 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     folded: dict[str, list[str]] = {}
     for candidate in known:
         folded.setdefault(_fold(candidate), []).append(candidate)
+    # difflib is loaded for those who misspell.
+    import difflib
+
     close = difflib.get_close_matches(_fold(name), folded, n=count, cutoff=0.6)
     return [candidate for key in close for candidate in folded[key]][:count]
 

@@ -100,6 +100,8 @@ def simdml() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its documented code."""
+    # simdml has no plugins of pydantic, which looks through every installed package for them when it starts.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     sys.exit(_guarded(lambda: _run(arguments)))
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simdml.cli.writing import PicturePath, json_text, write_text, write_whole
 from simdml.results.plain import result_to_dict
 from simdml.results.result import Result
-from simdml.scenario.loading import load_scenario
+from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.simulate import simulate
-from simdml.studies.cost.statement import Statement, asks_for_statement, statement
-from simdml.studies.cost.table import rows
+from simdml.studies.cost.asked import asks_for_statement
+
+if TYPE_CHECKING:
+    from simdml.studies.cost.statement import Statement
 
 RESULT_FILE, TRACE_FILE = "result.json", "trace.json"
 
@@ -37,7 +39,7 @@ def command(
     """Predict step time and throughput of the scenario FILE, a path or a bundled name."""
     scenario = load_scenario(file, assignments)
     result = simulate(scenario)
-    costs = statement(result, scenario) if asks_for_statement(scenario) else None
+    costs = _statement(result, scenario) if asks_for_statement(scenario) else None
     _print(result, costs, as_json=as_json)
     if trace is not None:
         _write_trace(result, trace)
@@ -50,6 +52,12 @@ def command(
         write_text(out / RESULT_FILE, json_text(_plain(result, costs)))
         _write_trace(result, out / TRACE_FILE)
         click.echo(f"wrote {RESULT_FILE} and {TRACE_FILE} to {out}", err=True)
+
+
+def _statement(result: Result, scenario: Scenario) -> Statement:
+    from simdml.studies.cost.statement import statement
+
+    return statement(result, scenario)
 
 
 def _plain(result: Result, costs: Statement | None) -> dict[str, Any]:
@@ -67,6 +75,8 @@ def _print(result: Result, costs: Statement | None, *, as_json: bool) -> None:
 
     show(result_text(result))
     if costs is not None:
+        from simdml.studies.cost.table import rows
+
         show(table(("", ""), rows(costs), title="cost and energy"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -80,6 +79,8 @@ def _write_all(writers: Mapping[Path, Callable[[Path], object]]) -> None:
 
 
 def _file_beside(path: Path) -> Path:
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
     os.close(handle)

@@ -12,7 +12,6 @@ from typing import Any
 
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.device import find_device
-from simdml.cluster.graph import Vertex, build_graph
 from simdml.cluster.links import Link
 from simdml.cluster.merging import expand_dotted, merged, without
 from simdml.cluster.network import Network, SingleSwitch, build_fat_tree
@@ -228,6 +227,8 @@ def _network(spec: NetworkSpec, kinds: list[tuple[str, int, NodeTemplate]], tran
 
 
 def _build_graph(name: str, spec: ClusterSpec, document: Document) -> Cluster:
+    from simdml.cluster.graph import Vertex, build_graph
+
     assert spec.graph is not None
     vertices = []
     for label, vertex in spec.graph.vertices.items():

@@ -139,6 +139,8 @@ def equal_rows(rows: Integers) -> tuple[Integers, list[int]]:
     """Return for each row the number of the set of equal rows it is in, and each set's first row."""
     if not len(rows):
         return np.zeros(0, dtype=np.int64), []
+    if (rows == rows[0]).all():
+        return np.zeros(len(rows), dtype=np.int64), [0]
     _, first, sets = np.unique(_row_hashes(rows), return_index=True, return_inverse=True)
     if not np.array_equal(rows, rows[first][sets]):
         _, first, sets = np.unique(rows, axis=0, return_index=True, return_inverse=True)

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import fsum, inf
 
-import numpy as np
-
 from simdml.engine.bundles import SLACK
 from simdml.engine.flows import COMMUNICATION, Communication, FlowTable
 from simdml.engine.folding import Partition
@@ -18,7 +16,7 @@ from simdml.program.program import Program
 def classes_of(instruction: Communication, rank: int, table: FlowTable, partition: Partition) -> tuple[int, ...]:
     """Return the rank classes that take part in the transfer ``rank`` issues with ``instruction``, rising."""
     members = table.members(instruction, rank)
-    return tuple(np.unique(partition.rank_class[members]).tolist())
+    return tuple(sorted(set(partition.rank_class[members].tolist())))
 
 
 def solo_rate(loads: Mapping[int, float], cap: float, capacities: Sequence[float]) -> float:

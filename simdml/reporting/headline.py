@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simdml.reporting.input_text import input_rows
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.plain import MEMORY_PARTS
-from simdml.results.saved import Predicted
 from simdml.units import format_bytes, format_count, format_flops, format_time
+
+if TYPE_CHECKING:
+    from simdml.results.saved import Predicted
 
 NETWORK_KINDS: Final = frozenset({"nic", "leaf", "spine"})
 """Kinds of link whose rates are written in bits."""

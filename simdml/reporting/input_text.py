@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simdml.results.input import COPY, IN_TURN, NOTHING, TOO_FEW
-from simdml.results.saved import Predicted
+
+if TYPE_CHECKING:
+    from simdml.results.saved import Predicted
 
 WORDS: Final = {"storage": "reading", "decode": "decoding", COPY: "copying to the GPU"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 from simdml.calibration.communication import CommunicationFit
 from simdml.calibration.communication_file import load_gloo_fit, load_nccl_fit
@@ -12,7 +13,6 @@ from simdml.cluster.cluster import Cluster
 from simdml.costs.collectives.by_name import UNFORCED, Forcing
 from simdml.costs.collectives.direct import HostCopies, PeerCopies
 from simdml.costs.collectives.fits import default_fit_names
-from simdml.costs.collectives.gloo import GlooCost
 from simdml.costs.collectives.nccl import nccl_cost
 from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
 from simdml.costs.collectives.plan import CollectiveCost
@@ -37,7 +37,9 @@ from simdml.scenario.forcing import build_forcing
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located, written
 from simdml.scenario.schema.costs import CommunicationSpec, ProfileSpec
-from simdml.scenario.schema.parameter_server import ParameterServerSpec
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.parameter_server import ParameterServerSpec
 
 PROFILE, COMMUNICATION = "profile", "communication"
 GRPC_STEP_S, GRPC_BYTES_PER_S = 2e-4, 1.25e9
@@ -88,15 +90,14 @@ def build_costs(
                 hint=f"precisions it has: {', '.join(sorted(device.peak_flops))}",
             )
     library = _library(scenario, cluster, choices)
-    asked = servers or ParameterServerSpec()
     costs = CostModel(
         compute={name: roofline(profiles[name], device) for name, device in devices.items()},
         collectives=library.cost,
-        messages=MessageCost(cluster, asked.per_message, asked.connection or inf),
+        messages=_messages(cluster, servers),
         precision=precision,
         host_launch_s=next(iter(profiles.values())).host_launch_s,
-        server=ServerCost(asked.server_rate, asked.server_per_message),
-        transports=_transports(cluster, asked),
+        server=ServerCost() if servers is None else ServerCost(servers.server_rate, servers.server_per_message),
+        transports=_transports(cluster, servers),
         host=_host(cluster, gpus),
         forced=library.forced,
     )
@@ -109,12 +110,20 @@ def _host(cluster: Cluster, gpus: int) -> HostCost:
     return HostCost.share(cluster.template(node).cpu, min(len(cluster.gpus_of(node)), gpus))
 
 
-def _transports(cluster: Cluster, servers: ParameterServerSpec) -> dict[str, CollectiveCost]:
+def _messages(cluster: Cluster, servers: ParameterServerSpec | None) -> MessageCost:
+    if servers is None:
+        return MessageCost(cluster)
+    return MessageCost(cluster, servers.per_message, servers.connection or inf)
+
+
+def _transports(cluster: Cluster, servers: ParameterServerSpec | None) -> dict[str, CollectiveCost]:
     """Return the cost models that instructions may name beside the job's library."""
-    return {
+    by_hosts: dict[str, CollectiveCost] = {}
+    if servers is not None:
+        host_sums = HostCopies(cluster, sum_bytes_per_s=servers.server_rate * servers.host_threads)
+        by_hosts = {HOST_COPIES: host_sums, HOST_PARTS: HostCopies(cluster, parts=True)}
+    return by_hosts | {
         PEER_COPIES: PeerCopies(cluster),
-        HOST_COPIES: HostCopies(cluster, sum_bytes_per_s=servers.server_rate * servers.host_threads),
-        HOST_PARTS: HostCopies(cluster, parts=True),
         ROOT_COPIES: RootCopies(cluster),
         HIERARCHICAL_COPIES: HierarchicalCopies(cluster),
         GRPC_RING: IdealRing(cluster, GRPC_STEP_S, GRPC_BYTES_PER_S),
@@ -143,6 +152,8 @@ def _library(scenario: Scenario, cluster: Cluster, choices: Choices) -> Library:
     reason = "measured on the machines most like the cluster"
     forced = build_forcing(scenario, asked, cluster)
     if asked.library == "gloo":
+        from simdml.costs.collectives.gloo import GlooCost
+
         name = choices.given_or(asked.network, "communication.network", "gloo_tcp", "the only fit of gloo")
         with located(scenario.document, COMMUNICATION, "network"):
             return Library(GlooCost(cluster, load_gloo_fit(relative(scenario, name, COMMUNICATION))), (name,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simdml.errors import InfeasibleError
 from simdml.program.mesh import Mesh
@@ -11,10 +11,12 @@ from simdml.scenario.choices import Choices
 from simdml.scenario.costs import Priced
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
-from simdml.scenario.schema.data_parallel import DataParallelSpec
 from simdml.strategies.data_parallel.kind import Kind, option_name
 from simdml.strategies.data_parallel.kinds import KINDS, find_kind, refuse_combinations
 from simdml.strategies.job import DataParallelPlan, ReplicaPlan, gradient_ranks
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.data_parallel import DataParallelSpec
 
 PATH = ("strategy", "data_parallel")
 

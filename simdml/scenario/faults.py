@@ -11,8 +11,6 @@ from simdml.engine.conditions import Conditions
 from simdml.errors import DocumentError, Place
 from simdml.scenario.clusters import num_gpus
 from simdml.scenario.loading import Scenario
-from simdml.scenario.schema.faults import JitterSpec
-from simdml.scenario.stragglers import SHARE, Stragglers
 
 FAULTS = "faults"
 _NAMED = re.compile(r"(?:node (?P<node>\d+))?(?: ?(?P<kind>gpu|nic) (?P<index>\d+))?")
@@ -25,7 +23,18 @@ def build_conditions(scenario: Scenario, cluster: Cluster) -> Conditions:
         DocumentError: a GPU, node or NIC that the cluster does not have, or jitter said twice.
     """
     slowed = _Slowed({}, {})
-    cv, seed = 0.0, scenario.spec.simulate.seed
+    cv = _apply(scenario, cluster, slowed) if scenario.spec.faults else 0.0
+    capacity = cluster.links.capacity_bytes_per_s
+    left = {link: float(capacity[link]) / factor for link, factor in slowed.links.items()}
+    return Conditions(slowed.gpus, left, cv, scenario.spec.simulate.seed)
+
+
+def _apply(scenario: Scenario, cluster: Cluster, slowed: _Slowed) -> float:
+    """Slow what is slow, and return the coefficient of variation of jitter."""
+    from simdml.scenario.schema.faults import JitterSpec
+    from simdml.scenario.stragglers import SHARE, Stragglers
+
+    cv = 0.0
     for index, fault in enumerate(scenario.spec.faults):
         if isinstance(fault, JitterSpec):
             if cv:
@@ -34,16 +43,14 @@ def build_conditions(scenario: Scenario, cluster: Cluster) -> Conditions:
             cv = fault.cv
             continue
         place = scenario.document.place((FAULTS, index, "slow"))
-        stragglers = Stragglers(fault, seed, index)
+        stragglers = Stragglers(fault, scenario.spec.simulate.seed, index)
         if SHARE.fullmatch(fault.slow.strip()):
             slow = slowed.slow_links if stragglers.about_links else slowed.slow
             for chosen in stragglers.chosen(cluster, num_gpus(scenario, cluster), place):
                 slow(chosen, stragglers.factor())
         else:
             _slow(fault.slow, stragglers.factor(), cluster, place, slowed)
-    capacity = cluster.links.capacity_bytes_per_s
-    left = {link: float(capacity[link]) / factor for link, factor in slowed.links.items()}
-    return Conditions(slowed.gpus, left, cv, seed)
+    return cv
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.feed import with_feed
@@ -13,12 +13,14 @@ from simdml.errors import InfeasibleError
 from simdml.scenario.choices import Choices
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import sequence_length
-from simdml.scenario.schema.input import InputSpec, StorageSpec
 from simdml.strategies.input_pipeline import InputPlan
 from simdml.strategies.job import Training
-from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.units import format_bytes
 from simdml.workload.catalog import ConvnetSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.input import InputSpec
+    from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 INPUT = "input"
 CHANNELS: Final = 3
@@ -64,6 +66,8 @@ def build_input(
     asked = scenario.spec.input
     if asked is None:
         return None
+    from simdml.scenario.schema.input import StorageSpec
+
     _refuse(scenario, asked, servers)
     copied = asked.on_device or _on_device(scenario, model)
     if asked.on_device is None:

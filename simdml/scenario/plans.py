@@ -1,9 +1,13 @@
-"""The ``strategy`` section into a mesh and the plans of :mod:`simdml.strategies.job`."""
+"""The ``strategy`` section into a mesh and the plans of :mod:`simdml.strategies.job`.
+
+What is for parameter servers alone is imported for them alone, for start-up time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from simdml.cluster.cluster import Cluster
 from simdml.errors import InfeasibleError, UnknownNameError
@@ -15,8 +19,6 @@ from simdml.scenario.degrees import build_mesh
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schedules import chosen_schedule
-from simdml.scenario.schema.data_parallel import DataParallelSpec
-from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.scenario.schema.strategy import (
     STRATEGY_NAMES,
     LayerPlacementSpec,
@@ -24,13 +26,14 @@ from simdml.scenario.schema.strategy import (
     PipelineSpec,
     StrategySpec,
 )
-from simdml.scenario.servers import build_servers, note_preset, with_preset
 from simdml.scenario.spreads import chosen_spread
 from simdml.strategies.data_parallel.kinds import KINDS
 from simdml.strategies.job import PLAIN, PipelinePlan, ReplicaPlan, Spread
-from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
 from simdml.strategies.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 STRATEGY = "strategy"
 PYTORCH = "PyTorch"
@@ -72,15 +75,30 @@ def _short(schedule: str) -> Callable[[int], StrategySpec]:
 
 
 def _kind(name: str) -> Callable[[int], StrategySpec]:
-    return lambda _: StrategySpec(data_parallel=DataParallelSpec(kind=name))
+    return lambda _: _data_parallel(name)
+
+
+def _data_parallel(kind: str) -> StrategySpec:
+    from simdml.scenario.schema.data_parallel import DataParallelSpec
+
+    return StrategySpec(data_parallel=DataParallelSpec(kind=kind))
+
+
+def _servers(preset: str | None = None) -> StrategySpec:
+    from simdml.scenario.schema.parameter_server import ParameterServerSpec
+
+    asked = ParameterServerSpec() if preset is None else ParameterServerSpec(preset=preset)
+    return StrategySpec(parameter_server=asked)
 
 
 SHORT_NAMES: dict[str, Callable[[int], StrategySpec]] = {
     "layer_placement": lambda _: StrategySpec(layer_placement=LayerPlacementSpec()),
-    "parameter_server": lambda _: StrategySpec(parameter_server=ParameterServerSpec()),
+    "parameter_server": lambda _: _servers(),
 }
 SHORT_NAMES |= {schedule: _short(schedule) for schedule in SCHEDULES}
 SHORT_NAMES |= {kind: _kind(kind) for kind in KINDS}
+SHORT_NAMES["ddp"] = lambda _: StrategySpec.model_construct()
+"""What a strategy is that says nothing."""
 
 
 def strategy_section(scenario: Scenario, gpus: int) -> StrategySpec:
@@ -91,8 +109,12 @@ def strategy_section(scenario: Scenario, gpus: int) -> StrategySpec:
     """
     section = scenario.spec.strategy
     if isinstance(section, str) and section in SYSTEMS:
-        section = StrategySpec(parameter_server=ParameterServerSpec(preset=section))
+        section = _servers(section)
     if not isinstance(section, str):
+        if section.parameter_server is None:
+            return section
+        from simdml.scenario.servers import with_preset
+
         return with_preset(scenario, section)
     if section not in SHORT_NAMES:
         raise UnknownNameError("strategy", section, STRATEGY_NAMES, place=scenario.document.place((STRATEGY,)))
@@ -107,8 +129,10 @@ def build_plans(scenario: Scenario, cluster: Cluster, gpus: int, choices: Choice
         InfeasibleError: degrees or servers that the cluster cannot have.
     """
     section = strategy_section(scenario, gpus)
-    note_preset(scenario, choices)
     if section.parameter_server is not None:
+        from simdml.scenario.servers import build_servers, note_preset
+
+        note_preset(scenario, choices)
         servers = build_servers(scenario, section.parameter_server, cluster, gpus, choices)
         ways = section.parameter_server.model_parallel
         mesh = Mesh((("pp", ways), ("dp", gpus // ways)) if ways > 1 else (("dp", gpus),))

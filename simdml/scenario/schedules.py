@@ -11,7 +11,6 @@ from simdml.scenario.clusters import relative
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.strategies.schedules import Schedule, find_schedule
-from simdml.strategies.schedules.order_table import read_order_table
 
 SCHEDULE = ("strategy", "pipeline", "schedule")
 FILES = (".py", ".csv")
@@ -36,6 +35,8 @@ def schedule_in(path: Path) -> Schedule:
     Raises:
         DocumentError: a file that cannot be read or holds no schedule.
     """
+    from simdml.strategies.schedules.order_table import read_order_table
+
     text = read_text(path)
     return read_order_table(text, path.name) if path.suffix == ".csv" else _run(path)
 

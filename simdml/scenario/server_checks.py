@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from simdml.errors import InfeasibleError, listed
 from simdml.scenario.degrees import divisors
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import written
-from simdml.scenario.schema.parameter_server import ParameterServerSpec
 from simdml.strategies.parameter_server.systems.catalog import SYSTEMS
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.parameter_server import ParameterServerSpec
 
 SECTION = ("strategy", "parameter_server")
 BELONGS_TO = {"staleness": "ssp", "delay": "bounded_delay", "backup_workers": "backup"}

@@ -18,7 +18,6 @@ from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY
-from simdml.strategies.evaluation import compile_evaluation
 
 
 def simulate(scenario: Scenario) -> Result:
@@ -61,6 +60,8 @@ def _evaluation(built: Built) -> Evaluation | None:
     asked = built.scenario.spec.evaluation
     if asked is None:
         return None
+    from simdml.strategies.evaluation import compile_evaluation
+
     passes = ceil(asked.samples / built.job.global_batch)
     passed = _simulated(built, compile_evaluation(built.job))
     return Evaluation(asked.every, asked.samples, passes, passed.end(1) + (passes - 1) * passed.step_time_s)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from math import log, sqrt
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from simdml.cluster.cluster import Cluster
 from simdml.errors import DocumentError, Place
-from simdml.scenario.schema.faults import SlowSpec
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.faults import SlowSpec
 
 SHARE: Final = re.compile(r"(?P<percent>\d+(?:\.\d+)?) ?% of (?P<what>gpus|nodes|nics)")
 _STREAM: Final = 0x57A6

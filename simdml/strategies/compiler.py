@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simdml.program.mesh import Mesh
 from simdml.program.program import Program
@@ -13,9 +13,10 @@ from simdml.strategies.batch_shares import compile_shares
 from simdml.strategies.hybrid import compile_hybrid
 from simdml.strategies.input_pipeline import InputPlan, with_input
 from simdml.strategies.job import Job, PipelinePlan, ReplicaPlan, Spread, Training
-from simdml.strategies.parameter_server import compiling
-from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.workload.model import Model
+
+if TYPE_CHECKING:
+    from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 PROGRAMS_KEPT: Final = 16
 
@@ -39,7 +40,7 @@ def compile_job(job: Job) -> Program:
         job.input,
         job.microbatches,
         len(job.cluster.gpus_of(job.cluster.node_of(0))),
-        compiling.shard_nodes(job),
+        _shard_nodes(job),
         job,
     )
     program = _compiled(structure)
@@ -71,5 +72,20 @@ def _compiled(structure: _Structure) -> Program:
 
 
 def _one(job: Job) -> Program:
-    program = compiling.compile_parameter_server(job) if job.parameter_server is not None else compile_hybrid(job)
+    program = compile_hybrid(job) if job.parameter_server is None else _with_servers(job)
     return program if job.input is None else with_input(program, job.input)
+
+
+def _with_servers(job: Job) -> Program:
+    # Jobs without servers do not load what compiles them, for start-up time.
+    from simdml.strategies.parameter_server.compiling import compile_parameter_server
+
+    return compile_parameter_server(job)
+
+
+def _shard_nodes(job: Job) -> tuple[tuple[int, ...], ...]:
+    if job.parameter_server is None:
+        return ()
+    from simdml.strategies.parameter_server.compiling import shard_nodes
+
+    return shard_nodes(job)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from simdml.cluster.cluster import Cluster
 from simdml.program.mesh import Mesh
-from simdml.strategies.input_pipeline import InputPlan
-from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.schedules.schedule import Schedule
 from simdml.workload.model import Model
+
+if TYPE_CHECKING:
+    from simdml.strategies.input_pipeline import InputPlan
+    from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 Recompute = Literal["none", "selective", "full", "stage", "stage_except_last"]
 """What is computed again in backward instead of kept.

@@ -18,6 +18,17 @@ except SystemExit as end:
 heavy = {"numpy", "pandas", "simpy", "matplotlib", "pydantic", "torch", "networkx", "scipy", "rich", "jinja2", "yaml"}
 print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
+OWN_MODULES = """
+import sys
+from simdml.cli.main import main
+try:
+    main(["run", "quickstart"])
+except SystemExit as end:
+    assert not end.code, end.code
+print(*(name for name in sys.modules if name.startswith(("simdml.", "numpy.ma.", "numpy.random"))), file=sys.stderr)
+"""
+MOST_MODULES = 225
+"""What the quickstart imports of simdml; it was 304. Lower it when it gets less."""
 
 
 def imported(*arguments):
@@ -34,6 +45,14 @@ def test_run_imports_what_it_needs():
     people = imported("run", "quickstart")
     assert not people & {"torch", "matplotlib", "pandas", "networkx", "scipy", "jinja2"}
     assert imported("run", "quickstart", "--json") == {"numpy", "simpy", "pydantic", "yaml"}
+
+
+def test_the_quickstart_imports_what_it_names_and_nothing_else():
+    ended = subprocess.run([sys.executable, "-c", OWN_MODULES], capture_output=True, text=True, check=True)
+    names = ended.stderr.split()
+    assert len(names) <= MOST_MODULES
+    other = ("fsdp2", "zero3", "horovod", "mirrored", "parameter_server.plan", "schema.goodput", "schema.plan", "zb_v")
+    assert [name for name in names if name.endswith(other) or name.startswith(("simdml.studies.plan", "numpy"))] == []
 
 
 def test_plan_imports_no_more_than_run():

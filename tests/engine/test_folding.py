@@ -12,7 +12,8 @@ from simdml.engine.incidence import Incidence
 from simdml.engine.refinement import Colours, unequal
 from simdml.engine.simulator import simulate
 from simdml.strategies.compiler import compile_job
-from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
+from simdml.strategies.job import DataParallelPlan, PipelinePlan
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 
 def times_by_rank(recording, rank):

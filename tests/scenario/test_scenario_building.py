@@ -11,7 +11,8 @@ from simdml.scenario.building import build
 from simdml.scenario.degrees import divisors
 from simdml.scenario.explaining import defaults, explain_lines
 from simdml.scenario.loading import load_scenario
-from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
+from simdml.strategies.job import DataParallelPlan, PipelinePlan
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 from simdml.strategies.schedules import SCHEDULES
 
 IMAGES = {"cluster": "dgx1_v100", "model": "resnet50", "training": {"batch_per_gpu": 32}}

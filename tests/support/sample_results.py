@@ -12,7 +12,8 @@ from simdml.engine.simulator import simulate
 from simdml.results.analysis import analyse
 from simdml.results.result import Result
 from simdml.strategies.compiler import compile_job
-from simdml.strategies.job import DataParallelPlan, ParameterServerPlan, PipelinePlan
+from simdml.strategies.job import DataParallelPlan, PipelinePlan
+from simdml.strategies.parameter_server.plan import ParameterServerPlan
 
 GIB = 2.0**30
 

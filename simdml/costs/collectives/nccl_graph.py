@@ -16,11 +16,10 @@ Speeds are GB/s (1e9 B/s) as NCCL reckons them: 20 GB/s for a 25 GB/s NVLink of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from itertools import permutations
 
 from simdml.costs.collectives.nccl_tuning import ChannelGraph, CommunicatorShape, CpuVendor, PathType
 
@@ -264,16 +263,22 @@ def mesh_cycles(mesh: tuple[tuple[int, ...], ...], links_per_channel: int = 1) -
     if size == 2:
         return capacity[0][1]
     cycles = [
-        tuple(zip(order, (*order[1:], 0), strict=True))
-        for tail in permutations(range(1, size))
-        if tail[0] < tail[-1] and _joined(order := (0, *tail), capacity)
+        tuple(zip(order, (*order[1:], 0), strict=True)) for order in _paths((0,), capacity) if order[1] < order[-1]
     ]
     most = min(sum(row) for row in capacity) // 2
     return 2 * _pack(cycles, capacity, 0, most)
 
 
-def _joined(order: Sequence[int], capacity: list[list[int]]) -> bool:
-    return all(capacity[a][b] for a, b in zip(order, (*order[1:], order[0]), strict=True))
+def _paths(begun: tuple[int, ...], capacity: list[list[int]]) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of all GPUs that go on from those ``begun`` along links and lead back to the first."""
+    joined = capacity[begun[-1]]
+    if len(begun) == len(capacity):
+        if joined[begun[0]]:
+            yield begun
+        return
+    for gpu, links in enumerate(joined):
+        if links and gpu not in begun:
+            yield from _paths((*begun, gpu), capacity)
 
 
 def _pack(cycles: list[tuple[tuple[int, int], ...]], capacity: list[list[int]], start: int, most: int) -> int:

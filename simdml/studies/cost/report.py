@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from simdml.reporting.report import Part, Section, Table, Topic
 from simdml.results.result import Result
 from simdml.scenario.loading import Scenario
+from simdml.studies.cost.asked import asks_for_statement
 from simdml.studies.cost.power import published_shares
-from simdml.studies.cost.statement import Statement, asks_for_statement, statement
+from simdml.studies.cost.statement import Statement, statement
 from simdml.studies.cost.table import rows
 from simdml.units import format_money, format_time
 

@@ -68,12 +68,6 @@ class Statement:
         return asdict(self) | {"rented": [asdict(entry) for entry in self.rented]}
 
 
-def asks_for_statement(scenario: Scenario) -> bool:
-    """Whether the scenario says anything about cost, energy or a target."""
-    spec = scenario.spec
-    return spec.cost is not None or spec.energy is not None or spec.target is not None
-
-
 def statement(result: Result, scenario: Scenario) -> Statement:
     """Return what ``result`` of ``scenario`` costs and draws, as far as the scenario asks.
 

@@ -7,8 +7,12 @@ S = S_min (1 + B_crit / B) steps, where B_crit = E_min / S_min. Neither a critic
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simdml.errors import InfeasibleError
-from simdml.scenario.schema.target import TargetSpec
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.target import TargetSpec
 
 
 def steps_to_target(

@@ -13,7 +13,8 @@ from simdml.program.instructions import Activity, Beside, Compute, Instruction, 
 from simdml.program.program import Program
 from simdml.scenario.building import Built, build
 from simdml.scenario.simulate import simulate_built
-from simdml.studies.cost.statement import asks_for_statement, statement
+from simdml.studies.cost.asked import asks_for_statement
+from simdml.studies.cost.statement import statement
 from simdml.studies.plan.blocks import Habits
 from simdml.studies.plan.bound import fastest_stages, message_seconds
 from simdml.studies.plan.holding import SLACK
