@@ -85,6 +85,9 @@ def _show(validation: RunsValidation) -> None:
         for grouping, scores in validation.scores.items()
         if scores
     ]
+    if validation.memory_scores:
+        title = "errors of peak memory by source"
+        shown.append(table(("source", *SCORE_COLUMNS), map(score_cells, validation.memory_scores), title=title))
     worst = validation.worst(WORST_SHOWN)
     if worst:
         shown.append(table(ROW_COLUMNS, map(row_cells, worst), title="worst rows"))

@@ -88,11 +88,12 @@ def cluster_of(row: Row) -> dict[str, Any]:
         in_node = machine.gpus_per_node
     cluster["nodes"] = ceil(gpus / in_node)
     if cluster["nodes"] > 1:
-        nics, transport = _network(row.text("inter_link").lower(), in_node)
+        link = row.text("inter_link").lower()
+        nics, transport = _network(link, in_node)
         if nics:
             node["nics"] = nics
         if transport:
-            cluster["network"] = {"efficiency": transport}
+            cluster["network"] = _transport(link, transport)
     return {"cluster": cluster | {"node": node}, "gpus": gpus}
 
 
@@ -101,6 +102,12 @@ def _fabric(machine: Machine) -> dict[str, Any]:
     if machine.cluster.startswith("pcie") or machine.cluster == "p2_8xlarge":
         return {"switches": 0}
     return {"fabric": "nvswitch", "switches": 0}
+
+
+def _transport(link: str, transport: str) -> dict[str, Any]:
+    """Return the network's section: switches that reduce are those of InfiniBand alone, not of Omni-Path."""
+    reduces = transport == "infiniband" and "omni-path" not in link
+    return {"efficiency": transport} | ({} if reduces else {"sharp": False})
 
 
 def _network(link: str, in_node: int) -> tuple[dict[str, Any], str]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from simdml.validation.runs.frameworks import Framework, framework_of
 from simdml.validation.runs.hardware import cluster_of
+from simdml.validation.runs.memory_readings import measured_memory_bytes
 from simdml.validation.runs.reading import Row, Unusable
 
 Scenario = dict[str, Any]
@@ -49,7 +50,7 @@ def _ready(row: Row) -> None:
         raise Unusable("low-rank adapters: most weights are not trained")
     if row.text("offload") not in {"", "none"}:
         raise Unusable(f"offload of {row.text('offload')}: not mapped to a strategy")
-    if row.measured_s is None and not row.out_of_memory:
+    if row.measured_s is None and not row.out_of_memory and measured_memory_bytes(row) is None:
         raise Unusable("no measured step time")
 
 
@@ -65,12 +66,19 @@ def _model(row: Row) -> dict[str, Any]:
         "num_attention_heads": heads,
         "num_key_value_heads": row.count("kv_heads", heads),
         "intermediate_size": row.count("ffn", 4 * hidden),
-        "vocab_size": row.count("vocab", _GPT2_VOCABULARY),
+        "vocab_size": _vocabulary(row),
         "max_position_embeddings": sequence,
     }
     if kind == "mixtral":
         config |= {"num_local_experts": 8, "num_experts_per_tok": 2}
     return {"name": row.text("model") or "model", "config": config, "sequence": sequence}
+
+
+def _vocabulary(row: Row) -> int:
+    """Return the vocabulary, padded to 128 x tp by Megatron's kin (megatron/tokenizer/tokenizer.py)."""
+    stated = row.count("vocab", _GPT2_VOCABULARY)
+    multiple = 128 * row.count("tp", 1) if "Megatron" in framework_of(row).name else 1
+    return -(-stated // multiple) * multiple
 
 
 def _training(row: Row, framework: Framework) -> dict[str, Any]:
@@ -90,6 +98,9 @@ def _training(row: Row, framework: Framework) -> dict[str, Any]:
         training["attention"] = "flash_3"
     if row.has("notes", "mp mode=pure"):
         training["gradients"] = "bf16"
+    if framework.name == "Megatron-DeepSpeed" and row.text("dtype").startswith("bf16"):
+        # DeepSpeed's BF16_Optimizer adds gradients up in fp32 (deepspeed/runtime/bf16_optimizer.py).
+        training["gradients"] = "fp32"
     microbatch = row.text("micro_batch")
     if microbatch and row.count("pp", 1) == 1:
         training["microbatch"] = row.count("micro_batch")

@@ -6,7 +6,7 @@ import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +29,15 @@ Progress = Callable[[int, int], None]
 class Replay:
     """What became of a row: its prediction, or why there is none.
 
-    ``predicted_s`` are seconds of a step, ``memory_bytes`` the peak of the fullest rank and ``capacity_bytes`` what its
-    device has; ``account_s`` seconds of a step by account. ``reason`` says why a row has no prediction.
+    ``predicted_s`` are seconds of a step and ``account_s`` those by account. ``memory_bytes`` is the peak of the
+    fullest rank, ``tensor_bytes`` what of it lies in tensors, ``capacity_bytes`` what its device has. ``reason`` says
+    why a row has no prediction.
     """
 
     predicted_s: float | None = None
     memory_bytes: float | None = None
     capacity_bytes: float | None = None
+    tensor_bytes: float | None = None
     account_s: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
 
@@ -75,8 +77,13 @@ def replay_row(row: Row) -> Replay:
     try:
         built = build(load_scenario(scenario_of(row)))
         fullest = max(built.memory(), key=lambda estimate: estimate.total / estimate.capacity)
-        if row.out_of_memory:
-            return Replay(memory_bytes=fullest.total, capacity_bytes=fullest.capacity)
+        memory = Replay(
+            memory_bytes=fullest.total,
+            capacity_bytes=fullest.capacity,
+            tensor_bytes=fullest.total - fullest.overhead,
+        )
+        if row.out_of_memory or row.measured_s is None:
+            return memory
         result = simulate_built(built, must_fit=False)
     except Unusable as reason:
         return Replay(reason=str(reason))
@@ -88,7 +95,7 @@ def replay_row(row: Row) -> Replay:
     step_s = result.step_time_s
     if row.has("notes", "no optimizer step"):
         step_s -= breakdown.pop("optimizer", 0.0)
-    return Replay(step_s, fullest.total, fullest.capacity, breakdown)
+    return replace(memory, predicted_s=step_s, account_s=breakdown)
 
 
 def replay_rows(

@@ -118,6 +118,9 @@ def _memory(validation: RunsValidation) -> Iterator[Block]:
         ("ran out of memory", str(memory.failed_but_fits), str(memory.failed_and_refused)),
     )
     yield Table("Runs by what happened and what simdml says of the fullest GPU", columns, rows)
+    if validation.memory_scores:
+        caption = "Errors of peak memory where a source states it"
+        yield Table(caption, ("source", *SCORE_COLUMNS), tuple(map(score_cells, validation.memory_scores)))
 
 
 def _coefficients() -> Table:

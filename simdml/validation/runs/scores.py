@@ -1,4 +1,4 @@
-"""How wrong predictions are: errors of step time by group, and out-of-memory verdicts."""
+"""How wrong predictions are: errors of step time and of peak memory by group, and out-of-memory verdicts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,31 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
 
+from simdml.validation.runs.memory_readings import measured_memory_bytes, memory_reading_of
 from simdml.validation.runs.reading import Row
 from simdml.validation.runs.replay import Replayed
+
+Error = Callable[[Replayed], float | None]
+
+
+def step_error(each: Replayed) -> float | None:
+    """Return the error of step time."""
+    return each.error
+
+
+def memory_error(each: Replayed) -> float | None:
+    """Return the error of peak memory; None where the row states none or none was predicted.
+
+    Compared is what the row's source counted: tensors alone, or all that the process holds on its device.
+    """
+    measured, replay = measured_memory_bytes(each.row), each.replay
+    predicted = replay.tensor_bytes if memory_reading_of(each.row).tensors_alone else replay.memory_bytes
+    return None if measured is None or predicted is None else predicted / measured - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Errors of step time (predicted over measured, minus 1) of a group of rows; fractions.
+    """Errors (predicted over measured, minus 1) of a group of rows, of step time or of peak memory; fractions.
 
     ``bias`` is the median of signed errors, ``tail`` the 90th percentile of absolute ones.
     """
@@ -27,6 +45,7 @@ class Score:
     bias: float
     tail: float
     worst: Replayed
+    worst_error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +70,13 @@ class MemoryVerdicts:
         return (self.ran_and_fits + self.failed_and_refused) / total if total else None
 
 
-def score(name: str, replayed: Iterable[Replayed]) -> Score | None:
-    """Return the score of a group; None if no row has both a measured and a predicted time."""
-    found = [(each.error, each) for each in replayed if each.error is not None]
+def score(name: str, replayed: Iterable[Replayed], error: Error = step_error) -> Score | None:
+    """Return the score of a group; None if no row has both a measured and a predicted value."""
+    found = [(value, each) for each in replayed if (value := error(each)) is not None]
     if not found:
         return None
-    errors = [error for error, _ in found]
+    errors = [value for value, _ in found]
+    worst_error, worst = max(found, key=lambda pair: abs(pair[0]))
     sizes = sorted(map(abs, errors))
     return Score(
         name,
@@ -65,16 +85,17 @@ def score(name: str, replayed: Iterable[Replayed]) -> Score | None:
         median(sizes),
         median(errors),
         sizes[min(len(sizes) - 1, int(0.9 * len(sizes)))],
-        max(found, key=lambda pair: abs(pair[0]))[1],
+        worst,
+        worst_error,
     )
 
 
-def scores_by(grouping: str, replayed: Iterable[Replayed]) -> list[Score]:
+def scores_by(grouping: str, replayed: Iterable[Replayed], error: Error = step_error) -> list[Score]:
     """Return the score of every group of ``grouping``, the worst mean first."""
     groups: dict[str, list[Replayed]] = defaultdict(list)
     for each in replayed:
         groups[GROUPINGS[grouping](each.row)].append(each)
-    found = (score(name, members) for name, members in groups.items())
+    found = (score(name, members, error) for name, members in groups.items())
     return sorted((each for each in found if each is not None), key=lambda each: (-each.mean, each.name))
 
 

@@ -13,7 +13,15 @@ from simdml.validation.runs.omitted import completed
 from simdml.validation.runs.ranking import LayoutGroup, layout_groups
 from simdml.validation.runs.reading import Row, Table, read_table
 from simdml.validation.runs.replay import Progress, Replayed, replay_rows
-from simdml.validation.runs.scores import GROUPINGS, MemoryVerdicts, Score, memory_verdicts, score, scores_by
+from simdml.validation.runs.scores import (
+    GROUPINGS,
+    MemoryVerdicts,
+    Score,
+    memory_error,
+    memory_verdicts,
+    score,
+    scores_by,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,16 @@ class RunsValidation:
     def memory(self) -> MemoryVerdicts:
         """Whether runs fit, as measured and as predicted."""
         return memory_verdicts(self.rows)
+
+    @cached_property
+    def memory_total(self) -> Score | None:
+        """The score of peak memory over all rows that state it; None if none do."""
+        return score("all", self.rows, memory_error)
+
+    @cached_property
+    def memory_scores(self) -> Sequence[Score]:
+        """Scores of peak memory by source."""
+        return scores_by("source", self.rows, memory_error)
 
     def worst(self, count: int) -> list[Replayed]:
         """Return the rows with the largest errors, the worst first."""

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from simdml.units import format_bytes, format_time
+from simdml.validation.runs.memory_readings import measured_memory_bytes
 from simdml.validation.runs.replay import Replayed
-from simdml.validation.runs.scores import Score, left_out
+from simdml.validation.runs.scores import Score, left_out, memory_error
 from simdml.validation.runs.study import RunsValidation
 
 ROW_COLUMNS: Final = ("row", "run", "measured", "predicted", "error")
 SCORE_COLUMNS: Final = ("rows", "mean", "median", "bias", "90th", "worst row")
 CSV_COLUMNS: Final = (
     *("source", "line", "id", "gpu", "num_gpus", "model", "measured_s", "predicted_s", "error", "out_of_memory"),
-    *("predicted_memory_bytes", "memory_capacity_bytes", "reason"),
+    *("measured_memory_bytes", "predicted_memory_bytes", "memory_error", "memory_capacity_bytes", "reason"),
 )
 REASONS_SHOWN: Final = 8
 
@@ -44,7 +45,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
         *(f"{100 * size:.1f} %" for size in sizes),
         percent(score.bias),
         f"{100 * score.tail:.1f} %",
-        f"{percent(score.worst.error or 0.0)} {score.worst.row.name}",
+        f"{percent(score.worst_error)} {score.worst.row.name}",
     )
 
 
@@ -70,6 +71,12 @@ def summary(validation: RunsValidation) -> Iterator[str]:
             f"memory: {memory.failed_and_refused} of {memory.failed_and_refused + memory.failed_but_fits} runs out of "
             f"memory are predicted not to fit, {memory.ran_and_fits} of {memory.ran_and_fits + memory.ran_but_refused} "
             f"that ran to fit: {100 * memory.right:.1f} % on the right side"
+        )
+    if validation.memory_total is not None:
+        total = validation.memory_total
+        yield (
+            f"peak memory: {100 * total.median:.1f} % off in the median of {total.rows} rows that state it, "
+            f"{percent(total.bias)} in the median of signed errors"
         )
     reasons = left_out(validation.rows)
     for reason, rows in reasons[:REASONS_SHOWN]:
@@ -121,6 +128,10 @@ def to_dict(validation: RunsValidation) -> dict[str, Any]:
         "mean_regret": validation.mean_regret,
         "mean_rank_correlation": validation.mean_rank_correlation,
         "memory": {name: getattr(memory, name) for name in type(memory).__dataclass_fields__},
+        "peak_memory": {
+            "total": None if validation.memory_total is None else _plain_score(validation.memory_total),
+            "source": list(map(_plain_score, validation.memory_scores)),
+        },
         "rows": list(map(_plain_row, validation.rows)),
     }
 
@@ -138,7 +149,9 @@ def _plain_row(each: Replayed) -> dict[str, Any]:
         "predicted_s": replay.predicted_s,
         "error": each.error,
         "out_of_memory": row.out_of_memory,
+        "measured_memory_bytes": measured_memory_bytes(row),
         "predicted_memory_bytes": replay.memory_bytes,
+        "memory_error": memory_error(each),
         "memory_capacity_bytes": replay.capacity_bytes,
         "reason": replay.reason,
     }
@@ -153,5 +166,5 @@ def _plain_score(score: Score) -> dict[str, Any]:
         "bias": score.bias,
         "percentile_90": score.tail,
         "worst_row": score.worst.row.name,
-        "worst_error": score.worst.error,
+        "worst_error": score.worst_error,
     }

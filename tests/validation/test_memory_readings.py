@@ -1,0 +1,85 @@
+"""Peak memory that runs state against what is predicted, in what each source counted."""
+
+import pytest
+
+from simdml.validation.runs.hardware import cluster_of
+from simdml.validation.runs.llm import llm_scenario
+from simdml.validation.runs.memory_readings import measured_memory_bytes
+from simdml.validation.runs.reading import Row
+from simdml.validation.runs.replay import Replay, Replayed, replay_row
+from simdml.validation.runs.scores import memory_error, score
+
+# BLOOM's chronicles (bigscience-workshop/bigscience, tr11-176B-ml), a 20B model on one node; memory by nvidia-smi.
+BLOOM = {
+    "id": "bloom",
+    "source": "BigScience BLOOM chronicles (tr11-176B-ml) prequel benchmarks",
+    "gpu": "A100-80GB-SXM",
+    "gpus_per_node": "8",
+    "num_gpus": "16",
+    "inter_link": "4x Omni-Path 100 Gb/s per node (Jean Zay)",
+    "framework": "Megatron-DeepSpeed",
+    "layers": "8",
+    "hidden": "2048",
+    "heads": "16",
+    "vocab": "50257",
+    "seq_len": "2048",
+    "global_batch_seqs": "16",
+    "micro_batch": "1",
+    "dtype": "bf16",
+    "tp": "8",
+    "pp": "1",
+    "dp": "2",
+    "sharding": "zero1",
+    "recompute": "full",
+    "peak_mem_gb": "10",
+}
+
+
+def row(**changes):
+    return Row("llm", "table.csv", 2, {name: value for name, value in (BLOOM | changes).items() if value})
+
+
+def test_a_row_of_memory_alone_is_predicted_without_a_step():
+    replay = replay_row(row())
+    assert replay.reason == ""
+    assert replay.predicted_s is None
+    assert replay.tensor_bytes < replay.memory_bytes < replay.capacity_bytes
+
+
+@pytest.mark.parametrize(
+    ("source", "unit", "error"),
+    [
+        # nvidia-smi counts MiB of all that a process holds; Megatron-LM's tests count bytes of tensors.
+        (BLOOM["source"], 2**30, 12e9 / (10 * 2**30) - 1),
+        ("NVIDIA/Megatron-LM functional-test golden values", 1e9, 0.1),
+        ("our own runs", 1e9, 0.2),
+    ],
+)
+def test_what_a_source_counted_is_compared(source, unit, error):
+    each = Replayed(row(source=source), Replay(memory_bytes=12e9, tensor_bytes=11e9, capacity_bytes=80e9))
+    assert measured_memory_bytes(each.row) == 10 * unit
+    assert memory_error(each) == pytest.approx(error)
+    found = score("all", [each, Replayed(row(peak_mem_gb=""), each.replay)], memory_error)
+    assert (found.rows, found.worst_error) == (1, pytest.approx(error))
+
+
+def test_megatrons_vocabulary_is_padded_and_others_are_not():
+    assert llm_scenario(row())["model"]["config"]["vocab_size"] == 51200
+    assert llm_scenario(row(framework="PyTorch FSDP", tp="1"))["model"]["config"]["vocab_size"] == 50257
+
+
+def test_gradients_of_deepspeeds_bf16_optimizer_are_fp32():
+    assert llm_scenario(row())["training"]["gradients"] == "fp32"
+    assert "gradients" not in llm_scenario(row(dtype="fp16"))["training"]
+    more = replay_row(row()).tensor_bytes - replay_row(row(dtype="fp16")).tensor_bytes
+    assert more > 0
+
+
+@pytest.mark.parametrize(
+    ("link", "reduces"),
+    [("8x 200 Gb/s RoCE", False), ("4x Omni-Path 100 Gb/s per node", False), ("8x 200 Gb/s InfiniBand", True)],
+)
+def test_only_infinibands_switches_reduce(link, reduces):
+    network = cluster_of(row(inter_link=link))["cluster"]["network"]
+    assert network.get("sharp", True) is reduces
+    assert replay_row(row(inter_link=link)).reason == ""
