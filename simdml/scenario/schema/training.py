@@ -34,7 +34,7 @@ class TrainingSpec(DocumentModel):
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
     attention: Literal["unfused", "flash_1", "flash", "flash_3"] = "unfused"
-    """Kernels that store the scores (Megatron-LM as published), or FlashAttention 1, 2 (flash) or 3 (from Hopper on)."""
+    """Kernels that store the scores (Megatron-LM as published), or FlashAttention 1, 2 (flash) or 3 (Hopper on)."""
     autocast: bool = False
     """Half precision: fp32 weights converted where they are used (torch.autocast), not half ones with fp32 masters."""
     clip_gradients: bool = False
