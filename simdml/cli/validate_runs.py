@@ -45,8 +45,9 @@ def runs(
 ) -> None:
     """Predict every run of the CSV files TABLES and say how wrong the predictions are; of the bundled ones by default.
 
-    Two families of columns are read, of language models and of classic runs. Rows that cannot be simulated are listed
-    with the reason. With --out, a validation that was stopped goes on where it was.
+    Three families of columns are read: of language models, of classic runs, and of collectives as nccl-tests prints
+    them. Rows that cannot be simulated are listed with the reason. With --out, a validation that was stopped goes on
+    where it was.
     """
     from simdml.validation.runs.study import bundled_tables, validate_runs
 

@@ -7,6 +7,7 @@
 ``validation.runs.memory_readings``  what a published figure of peak memory counts
 ``validation.runs.llm``              rows of language models into scenarios
 ``validation.runs.classic``          rows of images, BERT and servers into scenarios
+``validation.runs.collectives``      rows of collectives into communicators and sizes
 ``validation.runs.replay``           one row simulated; all rows in parallel, resumable
 ``validation.runs.scores``           errors by source, GPU, strategy and size; out-of-memory verdicts
 ``validation.runs.ranking``          runs that differ in layout alone: rank correlation and regret

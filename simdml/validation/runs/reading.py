@@ -1,8 +1,10 @@
-"""A CSV file of measured runs into rows, of one of two column families.
+"""A CSV file of measured runs into rows, of one of three column families.
 
 Rows of *language models* say layout and shape in columns of their own (``tp``, ``pp``, ``layers``, ``hidden``, ...)
 and the measured ``iter_time_s_derived`` or ``iter_time_s``. *Classic* rows say a ``strategy`` and a ``batch_per_gpu``,
-and the measured ``derived_step_time_s`` or ``step_time_s``. What a family does not know is named and ignored.
+and the measured ``derived_step_time_s`` or ``step_time_s``. Rows of
+*collectives* say ``collective``, ``gpus``, ``nodes`` and ``size_bytes`` as nccl-tests does, and microseconds or bus
+bandwidths. What a family does not know is named and ignored.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from simdml.calibration.logs.collective_log import bus_factor
 from simdml.errors import DocumentError, Place
 
-Family = Literal["llm", "classic"]
+Family = Literal["llm", "classic", "collective"]
 
 _COMMON = (
     "id source source_ref source_seen year gpu gpus_per_node num_gpus intra_link inter_link framework model seq_len "
@@ -32,13 +35,24 @@ _CLASSIC = (
     "step_time_s speedup_vs_1 scaling_efficiency group unit data global_batch derived_samples_per_s "
     "derived_step_time_s simulate_ready"
 )
+_COLLECTIVE = (
+    "id source source_ref notes how file machine gpus nodes gpu num_gpus link nccl_version collective dtype size_bytes "
+    "time_us algbw_GBps busbw_GBps oop_time_us oop_algbw oop_busbw ip_time_us ip_algbw ip_busbw"
+)
 COLUMNS: Final[Mapping[Family, frozenset[str]]] = {
     "llm": frozenset(f"{_COMMON} {_LLM}".split()),
     "classic": frozenset(f"{_COMMON} {_CLASSIC}".split()),
+    "collective": frozenset(_COLLECTIVE.split()),
 }
 NEEDED: Final[Mapping[Family, frozenset[str]]] = {
     "llm": frozenset({"gpu", "num_gpus", "layers", "hidden", "heads", "global_batch_seqs"}),
     "classic": frozenset({"gpu", "num_gpus", "model", "strategy", "batch_per_gpu"}),
+    "collective": frozenset({"gpus", "nodes", "collective", "size_bytes"}),
+}
+_KINDS: Final[Mapping[Family, str]] = {
+    "llm": "language-model runs",
+    "classic": "classic runs",
+    "collective": "collectives",
 }
 _HINT = "the columns are listed in the how-to of simdml validate"
 
@@ -94,7 +108,9 @@ class Row:
 
     @property
     def measured_s(self) -> float | None:
-        """Seconds of a measured step, or what a classic row's images a second make it; None if the row has neither."""
+        """Seconds of a step or collective as measured, or as images or bytes a second make it; None where unknown."""
+        if self.family == "collective":
+            return _collective_s(self)
         columns = ("iter_time_s_derived", "iter_time_s") if self.family == "llm" else _STEP_TIMES
         return next((value for value in map(self.number, columns) if value), self._by_rate_s)
 
@@ -109,6 +125,17 @@ class Row:
     def out_of_memory(self) -> bool:
         """Whether the run did not fit."""
         return self.text("metric_status") == "oom"
+
+
+def _collective_s(row: Row) -> float | None:
+    """Return the faster of out of place and in place, as the fits of communication take it; else of the bandwidth."""
+    times = [time for column in ("time_us", "oop_time_us", "ip_time_us") if (time := row.number(column))]
+    if times:
+        return min(times) * 1e-6
+    size, bus, algorithm = (row.number(column) for column in ("size_bytes", "busbw_GBps", "algbw_GBps"))
+    if size and algorithm:
+        return size / (algorithm * 1e9)
+    return size * bus_factor(row.text("collective"), row.count("num_gpus")) / (bus * 1e9) if size and bus else None
 
 
 _STEP_TIMES = ("derived_step_time_s", "step_time_s")
@@ -150,9 +177,23 @@ def _family(header: list[str], path: Path) -> Family:
     found = min(missing, key=lambda family: len(missing[family]))
     if missing[found]:
         names = ", ".join(sorted(missing[found]))
-        kind = "language-model" if found == "llm" else "classic"
-        raise DocumentError(f"a table of {kind} runs needs columns {names}", place=Place(str(path), 1), hint=_HINT)
+        raise DocumentError(f"a table of {_KINDS[found]} needs columns {names}", place=Place(str(path), 1), hint=_HINT)
     return found
+
+
+def _named_as_runs(cells: dict[str, str]) -> dict[str, str]:
+    """Return a collective's cells with a run's names: nccl-tests' logs say GPU and machine in the name of the file."""
+    machine = cells.get("machine") or cells.get("file", "")
+    size = cells.get("size_bytes", "")
+    return (
+        {
+            "gpu": machine,
+            "num_gpus": cells.get("gpus", ""),
+            "model": f"{cells.get('collective', '')} of {size} B",
+        }
+        | cells
+        | {"source": machine or cells.get("source", "")}
+    )
 
 
 def _rows(reader: csv.DictReader[str], header: list[str], path: Path, family: Family) -> Iterator[Row]:
@@ -162,5 +203,7 @@ def _rows(reader: csv.DictReader[str], header: list[str], path: Path, family: Fa
             place = Place(str(path), reader.line_num)
             raise DocumentError(f"a row has other columns than the header's {len(header)}", place=place, hint=_HINT)
         cells = {name: value.strip() for name, value in zip(header, values, strict=True) if value.strip()}
+        if family == "collective":
+            cells = _named_as_runs(cells)
         if cells:
             yield Row(family, str(path), reader.line_num, cells)

@@ -18,6 +18,7 @@ from simdml.scenario.simulate import simulate_built
 from simdml.studies.sweep.identity import code_digest
 from simdml.studies.sweep.workers import local_processes, num_cores, starting_processes, this_process
 from simdml.validation.runs.classic import classic_scenario
+from simdml.validation.runs.collectives import collective_plan
 from simdml.validation.runs.llm import llm_scenario
 from simdml.validation.runs.reading import Row, Unusable
 
@@ -66,6 +67,8 @@ class Replayed:
 
 def scenario_of(row: Row) -> dict[str, Any]:
     """Return the scenario of a row; raises Unusable."""
+    if row.family == "collective":
+        raise Unusable("a collective by itself is no scenario")
     return llm_scenario(row) if row.family == "llm" else classic_scenario(row)
 
 
@@ -75,6 +78,8 @@ def replay_row(row: Row) -> Replay:
     A run that did not fit, and one of which only memory is known, is not simulated.
     """
     try:
+        if row.family == "collective":
+            return _replay_collective(row)
         built = build(load_scenario(scenario_of(row)))
         fullest = max(built.memory(), key=lambda estimate: estimate.total / estimate.capacity)
         memory = Replay(
@@ -96,6 +101,12 @@ def replay_row(row: Row) -> Replay:
     if row.has("notes", "no optimizer step"):
         step_s -= breakdown.pop("optimizer", 0.0)
     return replace(memory, predicted_s=step_s, account_s=breakdown)
+
+
+def _replay_collective(row: Row) -> Replay:
+    plan, size = collective_plan(row), row.number("size_bytes") or 0.0
+    accounts = {"latency": plan.latency_s, f"{plan.algorithm}, {plan.protocol}": plan.time_s(size) - plan.latency_s}
+    return Replay(plan.time_s(size), account_s=accounts)
 
 
 def replay_rows(

@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
 
+from simdml.validation.runs.hardware import machine_of
 from simdml.validation.runs.memory_readings import measured_memory_bytes, memory_reading_of
-from simdml.validation.runs.reading import Row
+from simdml.validation.runs.reading import Row, Unusable
 from simdml.validation.runs.replay import Replayed
+
+COLLECTIVE_SIZES: Final = ("from 1 MiB on", "below 1 MiB")
+
+
+def collective_size(row: Row) -> str:
+    """Return which of ``COLLECTIVE_SIZES`` a collective is of: below it latency counts, from it on bandwidth."""
+    return COLLECTIVE_SIZES[(row.number("size_bytes") or 0) < 2**20]
+
 
 Error = Callable[[Replayed], float | None]
 
@@ -116,6 +125,8 @@ def left_out(replayed: Iterable[Replayed]) -> list[tuple[str, Sequence[Replayed]
 
 
 def _strategy(row: Row) -> str:
+    if row.family == "collective":
+        return f"{row.text('collective')} {collective_size(row)}"
     if row.family == "classic":
         layout = re.fullmatch(r"dp(\d+) tp(\d+) pp(\d+)", row.text("strategy"))
         if layout:
@@ -128,6 +139,15 @@ def _strategy(row: Row) -> str:
     return " x ".join([*axes, *([data] if data else [])]) or "one GPU"
 
 
+def _gpu(row: Row) -> str:
+    if row.family != "collective":
+        return row.text("gpu") or "not stated"
+    try:
+        return machine_of(row).device
+    except Unusable:
+        return "not known"
+
+
 def _size(gpus: int) -> str:
     bounds = (1, 8, 64, 512)
     names = ("1", "2 to 8", "9 to 64", "65 to 512", "more than 512")
@@ -136,7 +156,7 @@ def _size(gpus: int) -> str:
 
 GROUPINGS: Final[Mapping[str, Callable[[Row], str]]] = {
     "source": lambda row: row.source,
-    "GPU": lambda row: row.text("gpu") or "not stated",
+    "GPU": _gpu,
     "strategy": _strategy,
     "GPUs": lambda row: _size(int(row.number("num_gpus") or 0)),
 }

@@ -14,9 +14,11 @@ from simdml.validation.runs.ranking import LayoutGroup, layout_groups
 from simdml.validation.runs.reading import Row, Table, read_table
 from simdml.validation.runs.replay import Progress, Replayed, replay_rows
 from simdml.validation.runs.scores import (
+    COLLECTIVE_SIZES,
     GROUPINGS,
     MemoryVerdicts,
     Score,
+    collective_size,
     memory_error,
     memory_verdicts,
     score,
@@ -70,6 +72,15 @@ class RunsValidation:
     def memory_scores(self) -> Sequence[Score]:
         """Scores of peak memory by source."""
         return scores_by("source", self.rows, memory_error)
+
+    @cached_property
+    def collective_scores(self) -> Sequence[Score]:
+        """Scores of collectives by size, those of 1 MiB and more first; empty if there are none."""
+        sides: dict[str, list[Replayed]] = {name: [] for name in COLLECTIVE_SIZES}
+        for each in self.rows:
+            if each.row.family == "collective":
+                sides[collective_size(each.row)].append(each)
+        return [found for name, rows in sides.items() if (found := score(name, rows)) is not None]
 
     def worst(self, count: int) -> list[Replayed]:
         """Return the rows with the largest errors, the worst first."""

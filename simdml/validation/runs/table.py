@@ -65,6 +65,7 @@ def summary(validation: RunsValidation) -> Iterator[str]:
             f"{100 * validation.layouts[0].regret:.1f} % in the worst group ({validation.layouts[0].name}); mean rank "
             f"correlation {validation.mean_rank_correlation:.2f}"
         )
+    yield from _collectives(validation)
     memory = validation.memory
     if memory.out_of_memory_found is not None and memory.right is not None:
         yield (
@@ -87,6 +88,14 @@ def summary(validation: RunsValidation) -> Iterator[str]:
     for each in validation.tables:
         if each.unknown_columns:
             yield f"ignored: columns of {each.file} that are not known: {', '.join(each.unknown_columns)}"
+
+
+def _collectives(validation: RunsValidation) -> Iterator[str]:
+    for score in validation.collective_scores:
+        yield (
+            f"collectives {score.name}: {100 * score.mean:.1f} % off on average and {100 * score.median:.1f} % in the "
+            f"median of {score.rows:,} rows"
+        )
 
 
 def explanation(each: Replayed) -> Iterator[tuple[str, str]]:
@@ -128,6 +137,7 @@ def to_dict(validation: RunsValidation) -> dict[str, Any]:
         "mean_regret": validation.mean_regret,
         "mean_rank_correlation": validation.mean_rank_correlation,
         "memory": {name: getattr(memory, name) for name in type(memory).__dataclass_fields__},
+        "collectives": list(map(_plain_score, validation.collective_scores)),
         "peak_memory": {
             "total": None if validation.memory_total is None else _plain_score(validation.memory_total),
             "source": list(map(_plain_score, validation.memory_scores)),
