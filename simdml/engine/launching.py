@@ -35,8 +35,9 @@ class Launching:
         """Return the seconds by which a host has to begin earlier than its stream goes on, so as not to be late."""
         key = id(stream), stream.index
         if key not in self._leads:
-            rest = stream.operations[stream.index :]
-            self._leads[key] = lead((*rest, *stream.operations[stream.repeats_from :]))
+            whole = stream.operations[stream.repeats_from :]
+            rest = stream.operations[stream.index :] if stream.index != stream.repeats_from else ()
+            self._leads[key] = lead((*rest, *whole))
         return self._leads[key]
 
 
@@ -45,18 +46,29 @@ def lead(operations: Sequence[Operation]) -> float:
     most, done = -inf, 0.0
     for operation in operations:
         match operation:
+            case ops.Record():
+                continue
             case ops.VaryingDelay():
                 return inf
-            case ops.Delay(duration=duration, launched=launched) | ops.Together(duration=duration, latest=launched):
-                done += duration
-                most = max(most, launched - done)
+            case ops.Delay():
+                launched = operation.launched
+            case ops.Together():
+                launched = operation.latest
+            case _:
+                continue
+        done += operation.duration
+        if launched - done > most:
+            most = launched - done
     return most
+
+
+_LAUNCHED = {ops.Delay, ops.VaryingDelay, ops.Together}
 
 
 def _hosts(streams: Sequence[Stream]) -> list[list[Host]]:
     """Return for each stream the hosts that launch what it does, and what others do in joint stretches with it."""
     meetings = [
-        {id(operation.meeting): None for operation in stream.operations if isinstance(operation, ops.Together)}
+        {id(operation.meeting): None for operation in stream.operations if type(operation) is ops.Together}
         for stream in streams
     ]
     members: dict[int, dict[int, Host]] = defaultdict(dict)
@@ -73,4 +85,4 @@ def _hosts(streams: Sequence[Stream]) -> list[list[Host]]:
 
 
 def _launches(stream: Stream) -> bool:
-    return any(isinstance(operation, ops.Delay | ops.Together) for operation in stream.operations)
+    return not _LAUNCHED.isdisjoint(map(type, stream.operations))

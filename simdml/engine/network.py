@@ -23,7 +23,7 @@ from simdml.engine.fairness import max_min_rates
 from simdml.engine.reservations import Reservations
 from simdml.engine.transfers import Booking, Callbacks, Departure, Wakeup
 
-CASES_KEPT: Final = 4096
+CASES_KEPT: Final = 2**16
 """Solutions that are remembered, by which bundles share links and how many transfers each has."""
 
 

@@ -17,7 +17,7 @@ class Reservations:
 
     def __init__(self, num_links: int) -> None:
         self.num = 0
-        self._on_link: list[list[tuple[float, float, int, Booking]]] = [[] for _ in range(num_links)]
+        self._on_link: list[dict[Booking, tuple[float, float, int]]] = [{} for _ in range(num_links)]
 
     def fit(self, bundle: Bundle, begins: float, ends: float) -> bool:
         """Whether the links of ``bundle`` have room for another transfer, all going as fast as if alone."""
@@ -25,7 +25,7 @@ class Reservations:
         for link, load in bundle.loads:
             reserved = on_link[link]
             if reserved:
-                for begin, end, other, _ in reserved:
+                for begin, end, other in reserved.values():
                     if begin < ends and end > begins:
                         load += other  # noqa: PLW2901 - a sum
                 if load > MOST:
@@ -38,7 +38,7 @@ class Reservations:
         booking.reserved = True
         begins, on_link = booking.begins, self._on_link
         for link, load in booking.bundle.loads:
-            on_link[link].append((begins, ends, load, booking))
+            on_link[link][booking] = begins, ends, load
 
     def remove(self, booking: Booking) -> None:
         """Give the links of ``booking`` free."""
@@ -46,13 +46,8 @@ class Reservations:
         booking.reserved = False
         on_link = self._on_link
         for link in booking.bundle.links:
-            reserved = on_link[link]
-            if len(reserved) == 1:
-                reserved.pop()
-            else:
-                reserved[:] = [each for each in reserved if each[3] is not booking]
+            del on_link[link][booking]
 
     def on(self, links: Sequence[int]) -> list[Booking]:
         """Return the transfers for which some of ``links`` are reserved, each once, in the order they came."""
-        found = {id(each[3]): each[3] for link in links for each in self._on_link[link]}
-        return list(found.values())
+        return list(dict.fromkeys(booking for link in links for booking in self._on_link[link]))

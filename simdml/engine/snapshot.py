@@ -41,6 +41,8 @@ def remembering(execution: Execution) -> Remembering:
     for rank in execution.ranks:
         for stream in rank.streams:
             for operation in stream.operations:
+                if type(operation) in _FORGETFUL:
+                    continue
                 match operation:
                     case ops.Together():
                         found.setdefault(id(operation.meeting), (operation, stream))
@@ -49,6 +51,10 @@ def remembering(execution: Execution) -> Remembering:
                     case ops.Wait() | ops.Receive() | ops.Every() | Runner():
                         found.setdefault(id(operation), (operation, stream))
     return list(found.values())
+
+
+_FORGETFUL = {ops.Delay, ops.VaryingDelay, ops.Record, ops.Send, ops.Copy, ops.StepEnd}
+"""Kinds of operations whose state is no more than where their stream is."""
 
 
 def snapshot(execution: Execution, operations: Remembering, launching: Launching) -> Hashable | None:
