@@ -32,6 +32,7 @@ ROWS_FILE, JSON_FILE = "rows.csv", "validation.json"
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured, and errors.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report: .html or .md.")
+@click.option("--coefficients", is_flag=True, help="List every fitted coefficient and what it was fitted on, alone.")
 def runs(
     tables: tuple[Path, ...],
     *,
@@ -42,6 +43,7 @@ def runs(
     as_json: bool,
     draw: Path | None,
     report: Path | None,
+    coefficients: bool,
 ) -> None:
     """Predict every run of the CSV files TABLES and say how wrong the predictions are; of the bundled ones by default.
 
@@ -51,6 +53,9 @@ def runs(
     """
     from simdml.validation.runs.study import bundled_tables, validate_runs
 
+    if coefficients:
+        _coefficients(as_json=as_json)
+        return
     if report is not None:
         from simdml.studies.report.writing import check_target
 
@@ -79,6 +84,7 @@ def runs(
 
 
 def _show(validation: RunsValidation) -> None:
+    from simdml.validation.runs.coverage import COVERAGE_COLUMNS, coverage_cells
     from simdml.validation.runs.table import ROW_COLUMNS, SCORE_COLUMNS, row_cells, score_cells, summary
 
     shown = [
@@ -89,10 +95,21 @@ def _show(validation: RunsValidation) -> None:
     if validation.memory_scores:
         title = "errors of peak memory by source"
         shown.append(table(("source", *SCORE_COLUMNS), map(score_cells, validation.memory_scores), title=title))
+    if validation.covered is not None:
+        shown.append(table(("source", *COVERAGE_COLUMNS), map(coverage_cells, validation.coverages["source"])))
     worst = validation.worst(WORST_SHOWN)
     if worst:
         shown.append(table(ROW_COLUMNS, map(row_cells, worst), title="worst rows"))
     show(*shown, *summary(validation))
+
+
+def _coefficients(*, as_json: bool) -> None:
+    from simdml.validation.runs.coefficients import COLUMNS, cells, coefficients, to_plain
+
+    if as_json:
+        click.echo(json_text(to_plain(coefficients())), nl=False)
+    else:
+        show(table(COLUMNS, map(cells, coefficients())))
 
 
 def _explain(validation: RunsValidation, name: str) -> None:

@@ -182,6 +182,11 @@ def attention_seconds(curve: AttentionCurve, unit: MatmulUnit, operator: Operato
     return max(operator.executed_flops / rate, streaming_s) + operator.launches * curve.floor_s
 
 
+def lender(curves: Mapping[str, Curve], precision: str) -> str | None:
+    """Return the precision whose curve ``precision`` takes, itself if it has one; None if there is none to take."""
+    return next((each for each in _LENDERS[precision] if each in curves), None)
+
+
 _LENDERS: Mapping[str, tuple[str, ...]] = {
     "fp32": ("fp32", "fp16"),
     "tf32": ("tf32", "fp16", "fp32"),

@@ -17,12 +17,13 @@ class MessageCost:
     """A message costs ``per_message_s`` plus the route's latency plus its bytes at the route's rate.
 
     ``stream_bytes_per_s`` caps one message: a single TCP connection does not fill a fast NIC (facts of gloo and BytePS:
-    7 to 25 Gb/s per stream).
+    7 to 25 Gb/s per stream). All of it takes ``slowdown`` times as long, for sampling how uncertain it is.
     """
 
     cluster: Cluster
     per_message_s: float = 0.0
     stream_bytes_per_s: float = inf
+    slowdown: float = 1.0
     _cache: dict[tuple[Endpoint, Endpoint], TransferPlan] = field(default_factory=dict, compare=False, repr=False)
 
     def plan(self, source: Endpoint, destination: Endpoint) -> TransferPlan:
@@ -40,6 +41,8 @@ class MessageCost:
                 links=route.links,
                 weights=(1.0,) * len(route.links),
             )
+            if self.slowdown != 1.0:
+                found = self._cache[source, destination] = found.slower(self.slowdown)
         return found
 
     def plan_of_parts(self, ends: Sequence[tuple[Endpoint, Endpoint]]) -> TransferPlan:
@@ -54,5 +57,5 @@ class MessageCost:
             latency_s=max(plan.latency_s for plan in plans),
             rate_bytes_per_s=min(plan.rate_bytes_per_s for plan in plans) * len(ends),
             links=tuple(parts),
-            weights=tuple(count / len(ends) for count in parts.values()),
+            weights=tuple(self.slowdown * count / len(ends) for count in parts.values()),
         )

@@ -14,6 +14,7 @@ from simdml.units import format_bytes, format_count, format_flops, format_time
 
 if TYPE_CHECKING:
     from simdml.results.saved import Predicted
+    from simdml.results.uncertainty import Uncertainty
 
 NETWORK_KINDS: Final = frozenset({"nic", "leaf", "spine"})
 """Kinds of link whose rates are written in bits."""
@@ -28,6 +29,8 @@ def subject(result: Predicted) -> str:
 def headline(result: Predicted) -> list[tuple[str, str]]:
     """Return name and value of the numbers asked for first."""
     rows = [("step time", format_time(result.step_time_s) + interval(result))]
+    if result.uncertainty is not None:
+        rows += intervals(result.uncertainty)
     rows.append(("throughput", f"{format_count(_rounded(result.samples_per_s))} {result.sample_unit}/s"))
     if result.tokens_per_s is not None:
         rows.append(("in tokens", f"{format_count(_rounded(result.tokens_per_s))} tokens/s"))
@@ -51,6 +54,19 @@ def interval(result: Predicted) -> str:
     if not isfinite(result.half_width_s):
         return " (too few steps to say how sure)"
     return f" ± {share(result.half_width_s / result.step_time_s)} (95 %)" if result.half_width_s else ""
+
+
+def intervals(found: Uncertainty) -> list[tuple[str, str]]:
+    """Return name and value of the intervals that a measured step lies in, and what they mostly come from."""
+    first = found.contributions[0]
+    rows = [(f"{percent} % interval", from_to(*found.interval_s(percent))) for percent in (50, 90)]
+    rows[1] = (rows[1][0], f"{rows[1][1]}; most uncertain: {first.name}")
+    return rows
+
+
+def from_to(low_s: float, high_s: float) -> str:
+    """Return an interval of time."""
+    return f"{format_time(low_s)} to {format_time(high_s)}"
 
 
 def share(fraction: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from simdml.program.instructions import Compute, Portions
 from simdml.program.program import Stream
 from simdml.results.evaluation import Evaluation
 from simdml.results.result import Result
+from simdml.results.uncertainty import Basis
 from simdml.strategies.job import Job
 from simdml.workload.operators import Family
 
@@ -29,6 +30,7 @@ def analyse(
     inputs: Mapping[str, Any],
     notes: tuple[str, ...] = (),
     evaluation: Evaluation | None = None,
+    basis_of: Callable[[Recording], Basis] | None = None,
 ) -> Result:
     """Return the result of a finished run of ``job``; what explains it is worked out when it is asked for."""
     step_time = recording.step_time_s
@@ -61,6 +63,7 @@ def analyse(
         recording=recording,
         input_plan=job.input,
         evaluation=evaluation,
+        basis_of=basis_of,
     )
 
 

@@ -36,7 +36,7 @@ def critical_path(recording: Recording, begin: float, end: float) -> list[PathSe
     """Return the path from ``begin`` to ``end`` in time order, neighbouring pieces of one operation joined."""
     meanings = Meanings(recording.execution)
     segments: list[PathSegment] = []
-    found = _last(recording, end)
+    found = last_entry(recording, end)
     high = end
     while found is not None and high > begin:
         track, index = found
@@ -46,7 +46,7 @@ def critical_path(recording: Recording, begin: float, end: float) -> list[PathSe
         high = low
         if high <= begin:
             break
-        found = _cause(track, index, entry)
+        found = cause(track, index, entry)
         if entry.blame is None and entry.ready < entry.start and isinstance(track, Stream):
             low = max(begin, entry.ready)
             segments.append(PathSegment(track.rank, track.name, "launch", LAUNCH, low, high))
@@ -54,7 +54,7 @@ def critical_path(recording: Recording, begin: float, end: float) -> list[PathSe
     return segments[::-1]
 
 
-def _last(recording: Recording, end: float) -> tuple[Track, int] | None:
+def last_entry(recording: Recording, end: float) -> tuple[Track, int] | None:
     """Return the last entry of the compute stream that ended its step at ``end``."""
     for rank in recording.execution.ranks:
         entries = rank.streams[0].entries
@@ -67,7 +67,8 @@ def _last(recording: Recording, end: float) -> tuple[Track, int] | None:
     return None
 
 
-def _cause(track: Track, index: int, entry: Entry) -> tuple[Track, int] | None:
+def cause(track: Track, index: int, entry: Entry) -> tuple[Track, int] | None:
+    """Return what had to end for ``entry`` to start: what it blames, else the one before it on its track."""
     if entry.blame is not None:
         before = entry.blame.track.before(entry.blame.position)
         return None if before is None else (entry.blame.track, before)

@@ -37,6 +37,7 @@ def _numbers_and_reasons(result: Result) -> dict[str, Any]:
         "num_gpus": result.num_gpus,
         "step_time_s": result.step_time_s,
         "half_width_s": _finite(result.half_width_s),
+        "uncertainty": None if result.uncertainty is None else plain(asdict(result.uncertainty)),
         "samples_per_step": result.samples_per_step,
         "sample_unit": result.sample_unit,
         "samples_per_s": result.samples_per_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from simdml.results.evaluation import Evaluation
 from simdml.results.input import InputActivity, input_activity
 from simdml.results.links import LinkLoad, link_loads
 from simdml.results.servers import ServerActivity, server_activity
+from simdml.results.uncertainty import Basis, Uncertainty, uncertainty
 from simdml.strategies.input_pipeline import InputPlan
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Result:
     training precision, the mean one of several kinds of device. ``half_width_s`` is that of the 95 % confidence
     interval of the step time where runs are stochastic or asynchronous, infinite if too short to tell, else None.
     ``periodic`` says that further steps would repeat those that were simulated exactly. ``input_plan`` is how batches
-    come to a rank, where that is modelled. What explains the step (breakdowns, critical path, links, servers) comes
-    from the recording when it is first asked for.
+    come to a rank, where that is modelled. What explains the step (breakdowns, critical path, links, servers) and how
+    sure it is come from the recording when they are first asked for; ``basis_of`` says what the latter rests on.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Result:
     recording: Recording
     input_plan: InputPlan | None = None
     evaluation: Evaluation | None = None
+    basis_of: Callable[[Recording], Basis] | None = None
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty | None:
+        """How sure the step time is: a median, and intervals; None where what the costs rest on is not known."""
+        return None if self.basis_of is None else uncertainty(self.step_time_s, self.basis_of(self.recording))
 
     @cached_property
     def breakdowns(self) -> tuple[RankBreakdown, ...]:

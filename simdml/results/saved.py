@@ -13,6 +13,7 @@ from simdml.results.input import InputActivity
 from simdml.results.links import LinkLoad
 from simdml.results.plain import MEMORY_PARTS
 from simdml.results.result import Result
+from simdml.results.uncertainty import Uncertainty
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class SavedResult:
     links: tuple[LinkLoad, ...]
     input: InputActivity | None
     evaluation: Evaluation | None
+    uncertainty: Uncertainty | None
     record: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -97,6 +99,7 @@ def read_saved(data: Mapping[str, Any]) -> SavedResult:
         links=tuple(LinkLoad(**load) for load in data["links"]),
         input=None if data.get("input") is None else InputActivity(**data["input"]),
         evaluation=_evaluation(data.get("evaluation")),
+        uncertainty=None if data.get("uncertainty") is None else Uncertainty.from_plain(data["uncertainty"]),
         record=data,
     )
 

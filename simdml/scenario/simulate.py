@@ -18,6 +18,7 @@ from simdml.scenario.faults import build_conditions
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.places import located
 from simdml.scenario.plans import STRATEGY
+from simdml.scenario.uncertainty import basis_of
 
 
 def simulate(scenario: Scenario) -> Result:
@@ -40,7 +41,15 @@ def simulate_built(built: Built, *, must_fit: bool = True) -> Result:
     with located(scenario.document, STRATEGY):
         recording = _simulated(built, program)
         evaluation = _evaluation(built)
-    return analyse(recording, built.job, memory, inputs=built.inputs, notes=built.notes, evaluation=evaluation)
+    return analyse(
+        recording,
+        built.job,
+        memory,
+        inputs=built.inputs,
+        notes=built.notes,
+        evaluation=evaluation,
+        basis_of=basis_of(built),
+    )
 
 
 def _simulated(built: Built, program: Program) -> Recording:

@@ -18,7 +18,7 @@ from simdml.errors import EXIT_CODES
 
 # Flags are a contract: an entry here changes only with a note in the changelog.
 FLAGS = {
-    "run": ["FILE", "--set", "--json", "--trace", "--figure", "--out"],
+    "run": ["FILE", "--set", "--json", "--samples", "--trace", "--figure", "--out"],
     "sensitivity": ["FILE", "--set", "--jobs", "--json", "--figure"],
     "compare": ["REFERENCE", "OTHERS", "--set", "--by", "--json", "--figure"],
     "sweep": ["FILE", "--vary", "--set", "--jobs", "--dask", "--out", "--best", "--json"],
@@ -35,7 +35,10 @@ FLAGS = {
     "calibrate diff": ["FIRST", "SECOND"],
     "validate": [],
     "validate cpu": ["--threads", "--quick", "--out", "--json"],
-    "validate runs": ["TABLES", "--explain", "--jobs", "--out", "--export-scenarios", "--json", "--draw", "--report"],
+    "validate runs": [
+        *("TABLES", "--explain", "--jobs", "--out", "--export-scenarios", "--json", "--draw", "--report"),
+        "--coefficients",
+    ],
     "validate live": ["--hosts", "--rate", "--strategy", "--quick", "--json", "--draw"],
     "testbed": [],
     "testbed check": [],

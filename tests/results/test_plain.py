@@ -54,7 +54,7 @@ def test_path_keeps_its_longest_segments_counted_from_the_begin_of_the_step():
 def test_everything_but_the_recording_is_there():
     data = result_to_dict(sample_results.ddp())
     missing = {name for name in sample_results.ddp().__dataclass_fields__ if name not in data}
-    assert missing == {"recording", "version", "input_plan"}
+    assert missing == {"recording", "version", "input_plan", "basis_of"}
     assert data["simdml_version"] == sample_results.ddp().version
     assert data["inputs"] == {"cluster": "star", "mesh": {"dp": 4}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from simdml.program.instructions import CollectiveKind
@@ -31,6 +31,13 @@ class TransferPlan:
     def time_s(self, payload_bytes: float) -> float:
         """Seconds without contention."""
         return self.latency_s + payload_bytes / self.rate_bytes_per_s
+
+    def slower(self, factor: float) -> TransferPlan:
+        """Return the plan that takes ``factor`` times as long and keeps its links so many times as busy."""
+        weights = tuple(factor * weight for weight in self.weights)
+        return replace(
+            self, latency_s=factor * self.latency_s, rate_bytes_per_s=self.rate_bytes_per_s / factor, weights=weights
+        )
 
 
 class CollectiveCost(Protocol):

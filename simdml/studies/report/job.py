@@ -13,8 +13,9 @@ from simdml.reporting.job_sections import job_sections
 from simdml.reporting.report import Report, Section, Table, Topic, Words
 from simdml.results.result import Result
 from simdml.results.saved import Predicted
+from simdml.results.uncertainty import Contribution, Uncertainty, uncertainty
 from simdml.scenario.building import Built
-from simdml.studies.certainty import Certainty, certainty
+from simdml.scenario.uncertainty import basis_of
 from simdml.studies.cost.report import cost_part
 from simdml.studies.report.scenario_text import scenario_listing
 from simdml.studies.sensitivity.report import sensitivity_sections
@@ -28,12 +29,13 @@ _DECISIVE: Final = 0.001
 
 def job_report(built: Built, result: Result, label: str = "") -> Report:
     """Return the report on the job of ``built``, which was simulated with ``result``; a study calls it ``label``."""
-    sure = certainty(built, result.step_time_s)
-    low, high = sure.interval()
+    sure = uncertainty(result.step_time_s, basis_of(built)(result.recording))
+    low, high = sure.interval_90_s
     turned = turn_each(built.scenario, result)
     report, cost = numbers_report(result), cost_part(result, built.scenario, (low, high))
     which = f"{label}: a step" if label else "A step"
-    interval = f"{which} takes {format_time(low)} to {format_time(high)} with 90 % confidence. "
+    half = " to ".join(map(format_time, sure.interval_50_s))
+    interval = f"{which} takes {format_time(low)} to {format_time(high)} with 90 % confidence, {half} with 50 %. "
     return Report(
         title=built.scenario.spec.description or report.title,
         subject=_subject(built),
@@ -63,9 +65,9 @@ def _subject(built: Built) -> str:
 
 
 _COVERS: Final = (
-    "The interval covers how far single kernels and collectives of the profiles were from their measurements, every "
-    "family of them taken to be wrong as a whole. It does not cover what the scenario assumes, other software than "
-    "the profiles were measured with, neighbours on the network, or anything that the model leaves out."
+    "Intervals cover how far single kernels and collectives were from their measurements, and how far whole steps of "
+    "published runs were from their predictions: other machines, other software, what the model leaves out. They do "
+    "not cover what the scenario assumes, or neighbours on the network."
 )
 
 
@@ -121,13 +123,21 @@ def _sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}."
 
 
-def _certainty_section(sure: Certainty) -> Section:
+def _certainty_section(sure: Uncertainty) -> Section:
     rows = tuple(
-        (each.name, f"± {share(each.log_spread)}", f"± {share(abs(each.step_log_spread))}")
+        (each.name, share(each.share), f"± {share(each.log_spread)}", f"± {share(each.step_log_spread)}", _why(each))
         for each in sure.contributions
-        if abs(each.step_log_spread) >= _DECISIVE
+        if each.step_log_spread >= _DECISIVE
     )
-    total = ("all, in quadrature", "", f"± {share(sure.log_spread)}")
-    text = "One standard deviation of each family of costs, as its profile has it, and what it does to the step."
-    table = Table("Where the uncertainty comes from", ("", "of one", "of the step"), (*rows, total), total=True)
-    return Section(Topic.CERTAINTY, "How sure this is", (Words((text,)), table))
+    text = (
+        "One standard deviation of each group of costs (the residuals of its fits, what whole steps of published runs "
+        "add, and more where coefficients were carried over), and how much longer the step is with it."
+    )
+    columns = ("", "of the step", "spread", "spread of the step", "wider because")
+    return Section(
+        Topic.CERTAINTY, "How sure this is", (Words((text,)), Table("Where the uncertainty comes from", columns, rows))
+    )
+
+
+def _why(contribution: Contribution) -> str:
+    return "; ".join(contribution.reasons) or "-"

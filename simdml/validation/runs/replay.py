@@ -7,14 +7,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from simdml.errors import OutputError, SimdmlError
+from simdml.results.uncertainty import Basis, Uncertainty, uncertainty
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.scenario.simulate import simulate_built
+from simdml.scenario.uncertainty import basis_of
 from simdml.studies.sweep.identity import code_digest
 from simdml.studies.sweep.workers import local_processes, num_cores, starting_processes, this_process
 from simdml.validation.runs.classic import classic_scenario
@@ -31,8 +34,8 @@ class Replay:
     """What became of a row: its prediction, or why there is none.
 
     ``predicted_s`` are seconds of a step and ``account_s`` those by account. ``memory_bytes`` is the peak of the
-    fullest rank, ``tensor_bytes`` what of it lies in tensors, ``capacity_bytes`` what its device has. ``reason`` says
-    why a row has no prediction.
+    fullest rank, ``tensor_bytes`` what of it lies in tensors, ``capacity_bytes`` what its device has. ``basis`` is what
+    the uncertainty of the prediction comes from. ``reason`` says why a row has no prediction.
     """
 
     predicted_s: float | None = None
@@ -41,6 +44,7 @@ class Replay:
     tensor_bytes: float | None = None
     account_s: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    basis: Basis | None = None
 
     @property
     def fits(self) -> bool | None:
@@ -50,7 +54,7 @@ class Replay:
         return self.memory_bytes <= self.capacity_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Replayed:
     """A row and what became of it."""
 
@@ -63,6 +67,20 @@ class Replayed:
         if self.replay.predicted_s is None or self.row.measured_s is None:
             return None
         return self.replay.predicted_s / self.row.measured_s - 1
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty | None:
+        """How sure the prediction is; None without one."""
+        if self.replay.predicted_s is None or self.replay.basis is None:
+            return None
+        return uncertainty(self.replay.predicted_s, self.replay.basis)
+
+    def inside(self, percent: int) -> bool | None:
+        """Return whether the measured step time lies in the interval of so many percent, 50 or 90; None without one."""
+        if self.uncertainty is None or self.row.measured_s is None:
+            return None
+        low_s, high_s = self.uncertainty.interval_s(percent)
+        return low_s <= self.row.measured_s <= high_s
 
 
 def scenario_of(row: Row) -> dict[str, Any]:
@@ -100,7 +118,7 @@ def replay_row(row: Row) -> Replay:
     step_s = result.step_time_s
     if row.has("notes", "no optimizer step"):
         step_s -= breakdown.pop("optimizer", 0.0)
-    return replace(memory, predicted_s=step_s, account_s=breakdown)
+    return replace(memory, predicted_s=step_s, account_s=breakdown, basis=basis_of(built)(result.recording))
 
 
 def _replay_collective(row: Row) -> Replay:
@@ -171,8 +189,9 @@ class _Journal:
             # A last line that was cut short is dropped.
             try:
                 entry = json.loads(line)
-                self.known[entry["row"]] = Replay(**entry["replay"])
-            except (ValueError, TypeError, KeyError):
+                basis = entry["replay"].pop("basis")
+                self.known[entry["row"]] = Replay(**entry["replay"], basis=basis and Basis.from_plain(basis))
+            except (ValueError, TypeError, KeyError, AttributeError):
                 continue
 
     def find(self, row: Row) -> Replay | None:

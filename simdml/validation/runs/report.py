@@ -8,6 +8,8 @@ from simdml import __version__
 from simdml.calibration.profile import available_profiles, load_profile
 from simdml.reporting.drawings import picture
 from simdml.reporting.report import Block, Points, Report, Section, Table, Topic, Words
+from simdml.validation.runs.coefficients import COLUMNS, cells, coefficients
+from simdml.validation.runs.coverage import COVERAGE_COLUMNS, coverage_cells
 from simdml.validation.runs.ranking import LayoutGroup
 from simdml.validation.runs.scores import left_out
 from simdml.validation.runs.study import RunsValidation
@@ -79,7 +81,9 @@ def _sections(validation: RunsValidation) -> Iterator[Section]:
             (Table(caption, ("runs", "layouts", "regret", "rank correlation", "chosen"), rows),),
         )
     yield Section(Topic.MEMORY, "Memory", tuple(_memory(validation)))
-    yield Section(Topic.ASSUMPTIONS, "What was fitted, and on what", (_coefficients(),))
+    if validation.covered is not None:
+        yield Section(Topic.CERTAINTY, "Whether intervals mean what they say", tuple(_coverage(validation)))
+    yield Section(Topic.ASSUMPTIONS, "What was fitted, and on what", (_coefficients(), _fitted()))
     yield Section(Topic.LIMITS, "Rows without a prediction", (Points(tuple(_reasons(validation))),))
     yield Section(Topic.REPRODUCTION, "How to make this again", (Words(_again()),))
 
@@ -135,6 +139,25 @@ def _coefficients() -> Table:
         rows += [(name, mark, str(count), source) for (mark, source), count in sorted(counts.items())]
     columns = ("profile", "mark", "coefficients", "source")
     return Table("Coefficients of the compute profiles", columns, tuple(rows), text_columns=4)
+
+
+def _fitted() -> Table:
+    rows = tuple(map(cells, coefficients()))
+    return Table(
+        "Every fitted coefficient, and how far what it was fitted on is from it", COLUMNS, rows, text_columns=2
+    )
+
+
+def _coverage(validation: RunsValidation) -> Iterator[Block]:
+    yield Words(
+        (
+            "Measured steps that lie in the intervals of their predictions, by group. The spreads behind the intervals "
+            "were fitted to whole steps of published runs, none of them for one source; calibrate/fit_spreads.py says "
+            "how many lie inside if their own source is left out of the fit.",
+        )
+    )
+    for grouping, found in validation.coverages.items():
+        yield Table(f"Inside intervals by {grouping}", (grouping, *COVERAGE_COLUMNS), tuple(map(coverage_cells, found)))
 
 
 def _reasons(validation: RunsValidation) -> Iterator[str]:

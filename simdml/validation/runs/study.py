@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from simdml.resources import find
+from simdml.validation.runs.coverage import Coverage, coverage, coverage_by
 from simdml.validation.runs.omitted import completed
 from simdml.validation.runs.ranking import LayoutGroup, layout_groups
 from simdml.validation.runs.reading import Row, Table, read_table
@@ -42,6 +43,16 @@ class RunsValidation:
     def scores(self) -> Mapping[str, Sequence[Score]]:
         """Scores by grouping."""
         return {grouping: scores_by(grouping, self.rows) for grouping in GROUPINGS}
+
+    @cached_property
+    def covered(self) -> Coverage | None:
+        """How many measured steps lie in the intervals of their predictions; None if none could be compared."""
+        return coverage("all", self.rows)
+
+    @cached_property
+    def coverages(self) -> Mapping[str, Sequence[Coverage]]:
+        """Coverages by grouping."""
+        return {grouping: coverage_by(grouping, self.rows) for grouping in GROUPINGS}
 
     @cached_property
     def layouts(self) -> Sequence[LayoutGroup]:

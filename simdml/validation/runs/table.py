@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Final
 
 from simdml.units import format_bytes, format_time
@@ -13,10 +14,11 @@ from simdml.validation.runs.replay import Replayed
 from simdml.validation.runs.scores import Score, left_out, memory_error
 from simdml.validation.runs.study import RunsValidation
 
-ROW_COLUMNS: Final = ("row", "run", "measured", "predicted", "error")
+ROW_COLUMNS: Final = ("row", "run", "measured", "predicted", "error", "90 % interval", "inside")
 SCORE_COLUMNS: Final = ("rows", "mean", "median", "bias", "90th", "worst row")
 CSV_COLUMNS: Final = (
     *("source", "line", "id", "gpu", "num_gpus", "model", "measured_s", "predicted_s", "error", "out_of_memory"),
+    *("interval_50_low_s", "interval_50_high_s", "interval_90_low_s", "interval_90_high_s", "inside_50", "inside_90"),
     *("measured_memory_bytes", "predicted_memory_bytes", "memory_error", "memory_capacity_bytes", "reason"),
 )
 REASONS_SHOWN: Final = 8
@@ -33,7 +35,16 @@ def row_cells(each: Replayed) -> tuple[str, ...]:
         "-" if row.measured_s is None else format_time(row.measured_s),
         "-" if predicted is None else format_time(predicted),
         "-" if each.error is None else percent(each.error),
+        "-" if each.uncertainty is None else " to ".join(map(format_time, each.uncertainty.interval_90_s)),
+        _inside(each),
     )
+
+
+def _inside(each: Replayed) -> str:
+    """Return the narrowest interval that a measured step lies in."""
+    if each.inside(90) is None:
+        return "-"
+    return next((f"{level} %" for level in (50, 90) if each.inside(level)), "no")
 
 
 def score_cells(score: Score) -> tuple[str, ...]:
@@ -58,6 +69,12 @@ def summary(validation: RunsValidation) -> Iterator[str]:
     """Yield what there is to say in sentences."""
     compared = 0 if validation.total is None else validation.total.rows
     yield f"{compared:,} of {len(validation.rows):,} rows compared, in step time"
+    if validation.covered is not None:
+        inside = validation.covered
+        yield (
+            f"{100 * inside.inside_50:.1f} % of the measured steps lie in their 50 % intervals, "
+            f"{100 * inside.inside_90:.1f} % in their 90 % intervals"
+        )
     if validation.mean_regret is not None:
         yield (
             f"{len(validation.layouts)} groups of runs that differ in layout alone: the layout simdml would choose is "
@@ -124,6 +141,8 @@ def to_dict(validation: RunsValidation) -> dict[str, Any]:
     return {
         "total": None if validation.total is None else _plain_score(validation.total),
         "scores": {name: list(map(_plain_score, scores)) for name, scores in validation.scores.items()},
+        "coverage": None if validation.covered is None else asdict(validation.covered),
+        "coverages": {name: list(map(asdict, found)) for name, found in validation.coverages.items()},
         "layout_groups": [
             {
                 "name": group.name,
@@ -163,8 +182,17 @@ def _plain_row(each: Replayed) -> dict[str, Any]:
         "predicted_memory_bytes": replay.memory_bytes,
         "memory_error": memory_error(each),
         "memory_capacity_bytes": replay.capacity_bytes,
+        **_plain_intervals(each),
         "reason": replay.reason,
     }
+
+
+def _plain_intervals(each: Replayed) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for level in (50, 90):
+        low_s, high_s = (None, None) if each.uncertainty is None else each.uncertainty.interval_s(level)
+        found |= {f"interval_{level}_low_s": low_s, f"interval_{level}_high_s": high_s}
+    return found | {f"inside_{level}": each.inside(level) for level in (50, 90)}
 
 
 def _plain_score(score: Score) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""What the uncertainty of a step comes from: its paths, the fits of its costs, and where it leaves their range."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import isfinite, sqrt
+from typing import Final
+
+from simdml.calibration.cost_groups import GROUP_OF_FAMILY, CostGroup
+from simdml.costs.collectives.nccl import NcclCost
+from simdml.engine.simulator import Recording
+from simdml.results.exposure import exposure
+from simdml.results.pricing import Kernel
+from simdml.results.uncertainty import Basis
+from simdml.scenario.building import Built
+from simdml.scenario.doubts import doublings_beyond, doubts
+
+NORMAL_95: Final = 1.96
+"""95 % of a normal distribution lie within so many standard deviations of its mean."""
+
+
+def basis_of(built: Built) -> Callable[[Recording], Basis]:
+    """Return what makes the basis of the uncertainty of a run of ``built``."""
+    return partial(_basis, built)
+
+
+def _basis(built: Built, recording: Recording) -> Basis:
+    exposed = exposure(recording, built.costs)
+    return Basis(
+        paths=tuple(
+            {group: seconds / exposed.step_s for group, seconds in path.items() if seconds} for path in exposed.paths
+        ),
+        residual=_kernel_residuals(built, exposed.kernel_s) | _collective_residuals(built),
+        carried_over=doubts(built),
+        doublings=doublings_beyond(built),
+        sampling=_sampling(recording),
+    )
+
+
+def _kernel_residuals(built: Built, kernel_s: Mapping[Kernel, float]) -> dict[CostGroup, float]:
+    """Return the residual spread of each group of kernels.
+
+    Residuals of a fit are what kernels differ in from each other, so that different kernels of a step are independent;
+    what they have in common is seen in whole steps alone (:mod:`simdml.calibration.spreads`).
+    """
+    seconds: dict[CostGroup, float] = defaultdict(float)
+    squares: dict[CostGroup, float] = defaultdict(float)
+    for (family, *_), spent in kernel_s.items():
+        group = GROUP_OF_FAMILY[family]
+        seconds[group] += spent
+        squares[group] += (spent * built.profile.spread.get(family, 0.0)) ** 2
+    return {group: sqrt(squares[group]) / total for group, total in seconds.items() if total}
+
+
+def _collective_residuals(built: Built) -> dict[CostGroup, float]:
+    cost = built.costs.collectives
+    if isinstance(cost, NcclCost):
+        node, network = cost.fit.node.provenance, cost.fit.network.provenance
+        return {CostGroup.NODE: node.large_log_spread, CostGroup.NETWORK: network.large_log_spread}
+    # Loaded for jobs that use it alone.
+    from simdml.costs.collectives.gloo import GlooCost
+
+    spread = cost.fit.provenance.large_log_spread if isinstance(cost, GlooCost) else 0.0
+    return {CostGroup.NODE: spread, CostGroup.NETWORK: spread}
+
+
+def _sampling(recording: Recording) -> float:
+    """Return how uncertain the mean of a random job is, relative to it; nothing where too few steps are known."""
+    found = recording.estimate
+    if found is None or not isfinite(found.half_width):
+        return 0.0
+    return found.half_width / NORMAL_95 / found.mean
