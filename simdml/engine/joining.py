@@ -67,10 +67,10 @@ class JointStretch:
         """Append delay, joint stretch and delay."""
         if self.before is not None:
             self.before.write(lowered)
-        launched = [lowered.clock + seconds for seconds in self.joint.launched_s[self.member]]
-        together = ops.Together(self.meeting, self.member, self.joint.seconds[self.member], launched)
-        lowered.add(together, self.meaning)
-        lowered.clock += self.joint.host_s
+        joint, member = self.joint, self.member
+        seconds, launched_s = joint.seconds[member], joint.launched_s[member]
+        lowered.add(ops.Together(self.meeting, member, seconds, lowered.clock, launched_s), self.meaning)
+        lowered.clock += joint.host_s
         if self.after is not None:
             lowered.add(ops.Delay(self.after.seconds, lowered.clock + self.after.launched_s), self.after.meaning)
             lowered.clock += self.after.host_s

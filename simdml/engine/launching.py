@@ -57,8 +57,7 @@ def lead(operations: Sequence[Operation]) -> float:
             case _:
                 continue
         done += operation.duration
-        if launched - done > most:
-            most = launched - done
+        most = max(most, launched - done)
     return most
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -93,6 +93,18 @@ class _Several:
             lowered.add(operation, meaning)
 
 
+def _write(writers: Sequence[Writer], order: Iterable[int], lowered: Lowered) -> None:
+    """Write pieces in that order; those that are always the same operation, most of them, without a call for each."""
+    operations, meanings = lowered.operations, lowered.meanings
+    for number in order:
+        writer = writers[number]
+        if isinstance(writer, _Alone):
+            operations.append(writer.operation)
+            meanings.append(writer.meaning)
+        else:
+            writer.write(lowered)
+
+
 class _Builder:
     def __init__(
         self,
@@ -138,11 +150,9 @@ class _Builder:
         """Return operations, their meanings, and from which of them a step repeats."""
         writers = [self._writer(piece, outline.name, endpoints) for piece in outline.pieces]
         lowered = Lowered([], [])
-        for number in outline.once:
-            writers[number].write(lowered)
+        _write(writers, outline.once, lowered)
         repeats_from, lowered.clock = len(lowered.operations), 0.0
-        for number in outline.step:
-            writers[number].write(lowered)
+        _write(writers, outline.step, lowered)
         return lowered.operations, lowered.meanings, repeats_from
 
     def _writer(self, piece: Piece, stream: str, endpoints: RankEndpoints) -> Writer:

@@ -154,24 +154,27 @@ class Meeting:
         for member, its in arrived:
             end = start + its.duration
             if latest + its.latest > end:
-                end = max(end, *(base + launched for base, launched in zip(bases, its.launched, strict=True)))
+                clock = its.clock
+                end = max(end, *(base + clock + since for base, since in zip(bases, its.launched, strict=True)))
             member.finish_at(end - its.duration, end, None if member is last else blame)
 
 
 class Together:
     """A joint stretch: it begins when the last member comes and takes ``duration``.
 
-    It does not end before ``launched[other]`` seconds after any other member's host began the step. On the tick.
+    It does not end before ``launched[other]`` seconds after any other member's host came to it, ``clock`` seconds after
+    it began the step; ``latest`` is the most of it. On the tick. Its many repetitions in a step share ``launched``.
     """
 
-    __slots__ = ("duration", "latest", "launched", "meeting", "member")
+    __slots__ = ("clock", "duration", "latest", "launched", "meeting", "member")
 
-    def __init__(self, meeting: Meeting, member: int, duration: float, launched: Sequence[float]) -> None:
+    def __init__(self, meeting: Meeting, member: int, duration: float, clock: float, launched: Sequence[float]) -> None:
         self.meeting = meeting
         self.member = member
         self.duration = duration
+        self.clock = clock
         self.launched = launched
-        self.latest = max(launched)
+        self.latest = clock + max(launched)
 
     def begin(self, stream: Stream) -> bool:
         """Arrive."""
