@@ -45,7 +45,8 @@ class ConvolutionCurve:
 
     ``efficiency`` scales the implicit product's arithmetic rate; ``winograd`` that of the Winograd algorithm
     on ``winograd_products`` (0 where the library has none; it may pass 1); ``input_gradient`` and
-    ``weight_gradient`` either rate in the two halves of backward.
+    ``weight_gradient`` either rate in the two halves of backward. ``pointwise`` are the products that convolutions of
+    one pixel without stride are, where the library computes them as such; None where it does not.
     """
 
     products: MatmulCurve
@@ -54,6 +55,7 @@ class ConvolutionCurve:
     winograd: float
     input_gradient: float
     weight_gradient: float
+    pointwise: MatmulCurve | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Profile:
     ``spread`` is the standard deviation of ln(measured / predicted) of single kernels of a family.
     ``host_launch_s`` is the time the framework's host thread takes to issue one kernel. ``compute_scale``
     multiplies the seconds of a family: 1 as fitted; a scenario may calibrate it, an interval may sample it.
+    ``batch_norm`` is the normalization of images, where it differs from that of rows.
     ``provenance`` maps the dotted path of every number in the file to where it came from.
     """
 
@@ -85,6 +86,7 @@ class Profile:
     spread: Mapping[str, float]
     provenance: Mapping[str, Provenance] = field(repr=False)
     compute_scale: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    batch_norm: StreamCurve | None = None
 
     @property
     def device(self) -> str:

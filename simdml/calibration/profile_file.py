@@ -66,6 +66,8 @@ class _Convolution(DocumentModel):
     sharpness: _Number | None = None
     floor_s: _Number | None = None
     tiles: Annotated[tuple[_Tile, ...], Field(min_length=1)] | None = None
+    pointwise: Literal["matmul", "convolution"] = "convolution"
+    """Whether convolutions of one pixel are as fast as plain products, or as the other convolutions."""
 
 
 class _Attention(DocumentModel):
@@ -109,6 +111,8 @@ class ProfileFile(DocumentModel):
     convolution: dict[Precision, _Convolution]
     attention: dict[Precision, _Attention]
     streams: dict[StreamFamily, _Stream]
+    batch_norm: _Stream | None = None
+    """Normalization over the pixels of images, where it is not as fast as that over the features of rows."""
     host_launch_s: _Number
     memory: _Memory
     spread: dict[Family, _Number]
@@ -137,6 +141,7 @@ def read_profile(path: Path) -> Profile:
             {p: _convolution(curve, matmul, document, p) for p, curve in content.convolution.items()}
         ),
         attention=MappingProxyType({p: AttentionCurve(**_values(c)) for p, c in content.attention.items()}),
+        batch_norm=StreamCurve(**_values(content.batch_norm)) if content.batch_norm else None,
         streams=MappingProxyType({family: StreamCurve(**_values(c)) for family, c in content.streams.items()}),
         host_launch_s=content.host_launch_s.value,
         memory=MemoryCoefficients(**_values(content.memory)),
@@ -164,12 +169,15 @@ def _convolution(
             place=document.key_place(("convolution", precision)),
         )
     values = _values(curve)
-    own = {name: values.pop(name) for name in ("efficiency", "winograd", "input_gradient", "weight_gradient")}
+    names = ("efficiency", "winograd", "input_gradient", "weight_gradient")
+    own: dict[str, Any] = {name: values.pop(name) for name in names}
     winograd_prologue_depth = values.pop("winograd_prologue_depth")
     replaced: dict[str, Any] = dict(values)
     if curve.tiles is not None:
         replaced["tiles"] = _tiles(curve.tiles)
     products = replace(matmul[precision], **replaced)
+    if curve.pointwise == "matmul":
+        own["pointwise"] = replace(matmul[precision], floor_s=products.floor_s)
     return ConvolutionCurve(products, replace(products, prologue_depth=winograd_prologue_depth), **own)
 
 

@@ -24,6 +24,9 @@ NEUSIGHT = "vendor datasheet; sitar-lab/NeuSight device_configs"
 TORCHTITAN = "vendor datasheet; pytorch/torchtitan torchtitan/tools/utils.py"
 LLM_ANALYSIS = "vendor datasheet; cli99/llm-analysis gpu_configs"
 
+_TENSOR_CORES = {"fp16": 70, "tf32": 80, "bf16": 80, "fp8": 89}
+"""The first compute capability whose tensor cores take a precision (CUDA C++ Programming Guide)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -48,6 +51,11 @@ class Device:
     pcie_generation: int
     tdp_watts: float
     source: str
+
+    def has_tensor_cores(self, precision: str) -> bool:
+        """Return whether tensor cores compute products at ``precision``."""
+        since = _TENSOR_CORES.get(precision)
+        return since is not None and precision in self.peak_flops and self.compute_capability >= since
 
     @property
     def nvlink_bytes_per_s(self) -> float:

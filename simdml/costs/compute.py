@@ -8,7 +8,7 @@ its family and shape, above the floor of the smallest kernel (Williams, Waterman
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
@@ -25,6 +25,8 @@ Curve = TypeVar("Curve")
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
 PRODUCTS_KEPT: Final = 2**15
 COSTS_KEPT: Final = 64
+CONVERTED: Final = 3
+"""Tensors of a convolution that are converted: two that it reads, one that it writes."""
 _HALF = ("fp16", "bf16")
 
 
@@ -75,11 +77,14 @@ class RooflineCost:
         if family in (Family.MATMUL, Family.BATCHED_MATMUL, Family.CONVOLUTION, Family.ATTENTION):
             used = _units(operator, precision)
             return self._remembered_seconds(operator, used)
-        return stream_seconds(self.profile.streams[family], self.device.memory_bandwidth_bytes_per_s, operator)
+        curve = self.profile.streams[family]
+        if family is Family.NORMALIZATION and operator.layout:
+            curve = self.profile.batch_norm or curve
+        return stream_seconds(curve, self.device.memory_bandwidth_bytes_per_s, operator)
 
     def _remembered_seconds(self, operator: Operator, precision: str) -> float:
         size = (operator.shape, operator.flops, operator.bytes, operator.launches, operator.causal, operator.generation)
-        key = (operator.family, operator.phase, precision, size)
+        key = (operator.family, operator.phase, precision, operator.layout, size)
         found = self._products.get(key)
         if found is None:
             if len(self._products) >= PRODUCTS_KEPT:
@@ -90,18 +95,30 @@ class RooflineCost:
     def _product_seconds(self, operator: Operator, precision: str) -> float:
         profile, unit = self.profile, self._unit(precision)
         if operator.family is Family.CONVOLUTION:
-            return convolution_seconds(self._borrowed(profile.convolution, "convolution", precision), unit, operator)
+            curve = self._borrowed(profile.convolution, "convolution", precision)
+            return convolution_seconds(curve, unit, operator) + self._conversion_seconds(operator, precision)
         if operator.family is Family.ATTENTION:
             return attention_seconds(self._borrowed(profile.attention, "attention", precision), unit, operator)
         if operator.family is Family.BATCHED_MATMUL:
-            curve: MatmulCurve = self._borrowed(profile.batched_matmul, "batched_matmul", precision)
+            products: MatmulCurve = self._borrowed(profile.batched_matmul, "batched_matmul", precision)
             batch, m, n, k = operator.shape
         else:
-            curve = self._borrowed(profile.matmul, "matmul", precision)
+            products = self._borrowed(profile.matmul, "matmul", precision)
             if not operator.shape:
-                return shapeless_seconds(curve, unit, operator)
+                return shapeless_seconds(products, unit, operator)
             batch, (m, n, k) = 1, operator.shape
-        return product_seconds(curve, unit, batch, m, n, k, operator.bytes)
+        return product_seconds(products, unit, batch, m, n, k, operator.bytes)
+
+    def _conversion_seconds(self, operator: Operator, precision: str) -> float:
+        """Return seconds of laying images out as tensor cores read them, and back: a copy of all that moves.
+
+        cuDNN's tensor-core kernels are of channels-last tensors; others are converted before and after every call
+        (its nchwToNhwcKernel and nhwcToNchwKernel; NVIDIA, "Convolutional Layers User's Guide", section 2.1).
+        """
+        if operator.layout == "nhwc" or not self.device.has_tensor_cores(precision):
+            return 0.0
+        tensors = replace(operator, read_bytes=operator.bytes, written_bytes=operator.bytes, launches=CONVERTED)
+        return stream_seconds(self.profile.streams[Family.COPY], self.device.memory_bandwidth_bytes_per_s, tensors)
 
     def _borrowed(self, curves: Mapping[str, Curve], family: str, precision: str) -> Curve:
         for lender in _LENDERS[precision]:

@@ -5,7 +5,8 @@ channels x kernel pixels; the input gradient contracts output channels x kernel 
 the weight gradient contracts images x output pixels (Chetlur et al., "cuDNN", arXiv 1410.0759, section 3). Square
 kernels of 3 and 5 with stride 1 may instead run as the Winograd algorithms F(4x4, 3x3) and F(2x2, 5x5): 36 products
 on a 6x6 tile of inputs in place of 144 or 100 (Lavin and Gray, arXiv 1509.09308, section 4). Kernel times show the
-steps of 4 pixels that whole tiles of 3x3 outputs cause. Groups are independent products.
+steps of 4 pixels that whole tiles of 3x3 outputs cause. Groups are independent products. A kernel of one pixel with
+stride 1 needs no implicit matrix: it is the plain product of weights and images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from simdml.calibration.curves import ConvolutionCurve
-from simdml.costs.matmul import MatmulUnit, arithmetic_seconds, combine
+from simdml.costs.matmul import MatmulUnit, arithmetic_seconds, combine, product_seconds
 from simdml.workload.operators import Operator, Phase
 
 _WINOGRAD_TILE = 6
@@ -36,6 +37,11 @@ class ConvolutionShape:
     out_w: int
     stride: int
     groups: int
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the implicit matrix is the input itself, so that no index has to be worked out."""
+        return self.kernel_h == self.kernel_w == self.stride == self.groups == 1
 
     def implicit_product(self, phase: Phase) -> Product:
         """Return the product that computes ``phase``."""
@@ -68,6 +74,8 @@ def convolution_seconds(curve: ConvolutionCurve, unit: MatmulUnit, operator: Ope
     """Return seconds of one phase of a convolution by the faster algorithm, kernel floor included."""
     products = curve.products
     shape = ConvolutionShape(*operator.shape)
+    if curve.pointwise is not None and shape.is_pointwise:
+        return product_seconds(curve.pointwise, unit, *shape.implicit_product(operator.phase), operator.bytes)
     arithmetic_s = arithmetic_seconds(products, unit, *shape.implicit_product(operator.phase)) / curve.efficiency
     winograd = shape.winograd_product(operator.phase)
     if winograd is not None and curve.winograd > 0.0:

@@ -94,7 +94,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     job = Job(
         name=scenario.name,
         cluster=cluster,
-        build=model_builder(model, options, autocast=training.autocast, fp8=training.precision == "fp8"),
+        build=model_builder(model, options, scenario.spec.training),
         training=training,
         mesh=plans.mesh,
         pipeline=plans.pipeline,
@@ -106,6 +106,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     )
     with located(scenario.document, "training", "sequence"):
         job.build(training.microbatch)
+    _refuse_layout(scenario, model)
     _refuse_unsplittable(scenario, job, model)
     refuse_unspreadable(scenario, job)
     _refuse_attention(scenario, job)
@@ -219,6 +220,17 @@ def _model_options(
         "vocab_multiple": padding,
         "gradient_accumulation": _accumulation(training, element_bytes, plans, fused=fused_kernels),
     }
+
+
+def _refuse_layout(scenario: Scenario, model: ModelSpec) -> None:
+    asked = scenario.spec.training
+    given = {"memory_format": asked.memory_format != "contiguous", "fused_batch_norm": asked.fused_batch_norm}
+    for key in (key for key, is_given in given.items() if is_given and model.sample_unit != "images"):
+        raise InfeasibleError(
+            f"{key} is of images, and {model.name} has none",
+            place=scenario.document.place(("training", key)),
+            hint=f"leave {key} out",
+        )
 
 
 def _accumulation(training: Training, element_bytes: int, plans: Plans, *, fused: bool) -> str:

@@ -5,7 +5,7 @@ What makes models is imported for scenarios that have such a model, for start-up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Unpack
@@ -15,6 +15,7 @@ from simdml.scenario.clusters import relative
 from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.model import ModelSpec as ModelSection
+from simdml.scenario.schema.training import TrainingSpec
 from simdml.workload.catalog import find_model
 from simdml.workload.model import Model
 from simdml.workload.spec import BuildOptions, ConvnetSpec, ModelSpec, TransformerSpec
@@ -117,7 +118,7 @@ class ModelBuilder:
 
     spec: ModelSpec
     options: tuple[tuple[str, Any], ...]
-    convert: Callable[[Model], Model] | None = None
+    conversions: tuple[Callable[[Model], Model], ...] = ()
 
     def __call__(self, samples: int) -> Model:
         """Return the model."""
@@ -127,23 +128,31 @@ class ModelBuilder:
 @lru_cache(maxsize=MODELS_KEPT)
 def _built(builder: ModelBuilder, samples: int) -> Model:
     model = builder.spec.build(samples=samples, **dict(builder.options))
-    return model if builder.convert is None else builder.convert(model)
+    for convert in builder.conversions:
+        model = convert(model)
+    return model
 
 
-def model_builder(
-    spec: ModelSpec, options: Mapping[str, Any], *, autocast: bool = False, fp8: bool = False
-) -> ModelBuilder:
+def model_builder(spec: ModelSpec, options: Mapping[str, Any], asked: TrainingSpec) -> ModelBuilder:
     """Return a function from a micro-batch's samples to the model, which remembers what it built."""
-    return ModelBuilder(spec, tuple(options.items()), _conversion(autocast=autocast, fp8=fp8))
+    return ModelBuilder(spec, tuple(options.items()), tuple(_conversions(asked)))
 
 
-def _conversion(*, autocast: bool, fp8: bool) -> Callable[[Model], Model] | None:
-    if autocast:
+def _conversions(asked: TrainingSpec) -> Iterator[Callable[[Model], Model]]:
+    """Yield what is done to a model that was built; what does it is loaded where it is done."""
+    if asked.fused_batch_norm:
+        from simdml.workload.convnets.layout import fused_batch_norm
+
+        yield fused_batch_norm
+    if asked.memory_format == "channels_last":
+        from simdml.workload.convnets.layout import channels_last
+
+        yield channels_last
+    if asked.autocast:
         from simdml.workload.autocast import with_autocast
 
-        return with_autocast
-    if fp8:
+        yield with_autocast
+    elif asked.precision == "fp8":
         from simdml.workload.fp8 import with_fp8
 
-        return with_fp8
-    return None
+        yield with_fp8

@@ -63,7 +63,8 @@ class Operator:
     families and for a product known by its FLOPs alone. ``element_bytes`` is the size of one operand element.
     ``launches`` is the number of kernels behind it. ``causal`` is for ATTENTION: ``flops`` count the full
     square of scores as FlopCounterMode does, ``executed_flops`` the half that the kernel runs. ``generation`` is that
-    of FlashAttention, for ATTENTION.
+    of FlashAttention, for ATTENTION. ``layout`` is how images lie in memory, ``"nchw"`` or ``"nhwc"`` (channels last);
+    empty for what is not of images.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Operator:
     launches: int = 1
     causal: bool = False
     generation: int = 2
+    layout: str = ""
 
     @property
     def executed_flops(self) -> float:
@@ -234,6 +236,7 @@ def convolution(
         written_bytes=float(element_bytes * written),
         shape=(batch, c_in, c_out, *kernel, *output, stride, groups),
         element_bytes=element_bytes,
+        layout="nchw",
     )
 
 

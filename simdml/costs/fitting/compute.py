@@ -209,8 +209,8 @@ def _fit_convolution(
             floor_s=values["floor_s"],
         )
         tiled = replace(own, prologue_depth=values["winograd_prologue_depth"])
-        names = ("efficiency", "winograd", "input_gradient", "weight_gradient")
-        curve = ConvolutionCurve(own, tiled, **{name: values[name] for name in names})
+        backward = values["input_gradient"], values["weight_gradient"]
+        curve = ConvolutionCurve(own, tiled, values["efficiency"], values["winograd"], *backward)
         return curve, lambda operator: convolution_seconds(curve, unit, operator)
 
     return _fit(samples, Family.CONVOLUTION, precision, _CONVOLUTION, build)

@@ -41,6 +41,10 @@ class TrainingSpec(DocumentModel):
     """Whether gradients are clipped by their global norm; no here, though Megatron-LM does (it takes under 0.2 %)."""
     kernels: Literal["fused", "eager"] | None = None
     """Megatron-LM's fused kernels, or PyTorch eager's; by default fused where the strategy has a mesh or a pipeline."""
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """How images lie in memory: contiguous (PyTorch), or channels_last, which tensor cores need not convert."""
+    fused_batch_norm: bool = False
+    """Whether batch norm adds the residual and applies the ReLU too (cuDNN on channels_last); no in PyTorch."""
     fused_optimizer: bool | None = None
     """Whether one kernel does the whole update (fused=True in torch.optim), or several; as the kernels by default."""
 

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from simdml.validation.runs.hardware import cluster_of, machine_of
+from simdml.validation.runs.layouts import layout_of
 from simdml.validation.runs.pipelines import is_pipeline, pipeline_strategy, pipeline_training
 from simdml.validation.runs.reading import Row, Unusable
 
@@ -71,7 +72,7 @@ def _training(row: Row) -> dict[str, Any]:
         training["microbatch"] = batch
     if row.has("dtype", "amp", "mixed"):
         training["autocast"] = True
-    return training
+    return training | (layout_of(row) if training["precision"] == "fp16" and not row.has("model", "bert") else {})
 
 
 def _precision(row: Row) -> str:

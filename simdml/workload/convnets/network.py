@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simdml.errors import DocumentError, InfeasibleError
 from simdml.workload.linear import linear
@@ -103,7 +103,8 @@ class Network:
             Buffer("running_var", "fp32", 4 * x.channels),
             Buffer("num_batches_tracked", "int64", 8),
         )
-        self._add(name, [forward], [backward, *accumulation], parameters, self._keep("input", x), buffers)
+        of_images = [replace(kernel, layout="nchw") for kernel in (forward, backward)]
+        self._add(name, of_images[:1], [*of_images[1:], *accumulation], parameters, self._keep("input", x), buffers)
         return FeatureMap(x.channels, x.height, x.width)
 
     def relu(self, name: str, x: FeatureMap) -> FeatureMap:
