@@ -194,6 +194,20 @@ def test_forced_rings_against_published_runs(name, measured, within):
         assert abs(math.log(8 * GIB / time * 2 * (ranks - 1) / ranks / 1e9 / bus)) < within
 
 
+# The same page: what NCCL took by itself. Of 6 B200 it took NVLS (778 against 678 GB/s), and the model takes the ring.
+TAKEN = [
+    ("dgx_h200", {4: "ring", 5: "nvls", 6: "nvls", 7: "nvls", 8: "nvls"}),
+    ("dgx_b200", {4: "ring", 5: "ring", 7: "nvls", 8: "nvls"}),
+]
+
+
+@pytest.mark.parametrize(("name", "taken"), TAKEN)
+def test_what_a_node_takes_by_itself_is_what_was_published(name, taken):
+    cluster = load_cluster(name)
+    cost = NcclCost(cluster, PLAIN, "2.27.7")
+    assert {ranks: cost.plan(AR, range(ranks), 8 * GIB).algorithm for ranks in taken} == taken
+
+
 def test_a_node_sends_its_sum_once_to_switches_that_reduce():
     cluster = load_cluster({"name": "dgx_h100", "nodes": 4})
     cost = NcclCost(cluster, PLAIN, collnet=True)

@@ -225,10 +225,12 @@ def _nvls_bus(
     intra = graph.intra * constants.nvls_efficiency[shape.architecture] * (graph.channels - 1) / graph.channels
     per_node = shape.ranks_per_node
     intra *= 2.0 if kind is CollectiveKind.ALL_REDUCE else (per_node - 1) / per_node
-    inter = graph.inter
-    limits = [intra, inter]
+    limits = [intra]
+    # Inside a node the graph's speed between nodes limits nothing: with it, 5 H200 and 6 and 7 B200 would take rings,
+    # and they take NVLS (stas00/ml-engineering, network/README.md); 8 B200 reach 838 GB/s of bus, where it allows 720.
+    if shape.nodes > 1:
+        limits.append(graph.inter * 2.0 if algorithm is Algorithm.NVLS_TREE and shape.nodes == 2 else graph.inter)
     if algorithm is Algorithm.NVLS_TREE:
-        limits = [intra, inter * 2.0 if shape.nodes <= 2 else inter]
         limits.append(constants.nvls_tree_cap[shape.architecture][shape.scale])
     return graph.channels * min(limits)
 
