@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
-from simdml.errors import OutputError, SimdmlError
+from simdml.errors import SimdmlError
 from simdml.results.uncertainty import Basis, Uncertainty, uncertainty
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.scenario.simulate import simulate_built
 from simdml.scenario.uncertainty import basis_of
 from simdml.studies.sweep.identity import code_digest
+from simdml.studies.sweep.lines import Lines
 from simdml.studies.sweep.workers import local_processes, num_cores, starting_processes, this_process
 from simdml.validation.runs.classic import classic_scenario
 from simdml.validation.runs.collectives import collective_plan
@@ -135,19 +138,24 @@ def replay_rows(
     ``folder`` keeps finished rows: a replay that was stopped repeats none of them. Raises OutputError if it cannot.
     """
     rows = list(rows)
-    journal = _Journal(folder) if folder else None
-    found: dict[int, Replay] = {}
-    for index, row in enumerate(rows):
-        kept = journal.find(row) if journal else None
-        if kept is not None:
-            found[index] = kept
-    for index, replay in _run([each for each in enumerate(rows) if each[0] not in found], processes or num_cores()):
+    with _Journal(folder) if folder else nullcontext() as journal:
+        found = _replays(rows, journal, processes or num_cores(), progress)
+    return [Replayed(row, found[index]) for index, row in enumerate(rows)]
+
+
+def _replays(
+    rows: Sequence[Row], journal: _Journal | None, processes: int, progress: Progress | None
+) -> dict[int, Replay]:
+    """Return what became of each row by its place: out of the journal where it has it."""
+    known = {} if journal is None else {index: journal.find(row) for index, row in enumerate(rows)}
+    found = {index: replay for index, replay in known.items() if replay is not None}
+    for index, replay in _run([each for each in enumerate(rows) if each[0] not in found], processes):
         found[index] = replay
-        if journal:
+        if journal is not None:
             journal.add(rows[index], replay)
         if progress:
             progress(len(found), len(rows))
-    return [Replayed(row, found[index]) for index, row in enumerate(rows)]
+    return found
 
 
 def _run(waiting: list[tuple[int, Row]], processes: int) -> Iterator[tuple[int, Replay]]:
@@ -177,38 +185,32 @@ class _Journal:
     """Finished rows on disk, a line each, by a digest of the row and of simdml's own files."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / JOURNAL
-        self.code = code_digest()
-        self.known: dict[str, Replay] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        except OSError as error:
-            raise self._cannot(error) from None
-        for line in lines:
-            # A last line that was cut short is dropped.
-            try:
-                entry = json.loads(line)
-                basis = entry["replay"].pop("basis")
-                self.known[entry["row"]] = Replay(**entry["replay"], basis=basis and Basis.from_plain(basis))
-            except (ValueError, TypeError, KeyError, AttributeError):
-                continue
+        self._lines = Lines(folder / JOURNAL)
+        self._code = code_digest()
+        # Those of another simdml are kept too, under digests of their own.
+        self._known = {str(entry.get("row")): entry.get("replay") for entry in self._lines.entries}
+
+    def __enter__(self) -> _Journal:
+        """Return the journal."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._lines.close()
 
     def find(self, row: Row) -> Replay | None:
         """Return what became of ``row`` before."""
-        return self.known.get(self._digest(row))
+        kept = self._known.get(self._digest(row))
+        if kept is None:
+            return None
+        basis = kept["basis"]
+        return Replay(**kept | {"basis": basis and Basis.from_plain(basis)})
 
     def add(self, row: Row, replay: Replay) -> None:
-        """Append a finished row."""
-        entry = {"row": self._digest(row), "replay": asdict(replay)}
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, sort_keys=True) + "\n")
-        except OSError as error:
-            raise self._cannot(error) from None
+        """Append a finished row; raises OutputError."""
+        self._lines.append({"row": self._digest(row), "replay": asdict(replay)})
 
     def _digest(self, row: Row) -> str:
-        return sha256(json.dumps([self.code, sorted(row.cells.items())]).encode()).hexdigest()[:24]
-
-    def _cannot(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {self.path}: {error.strerror}", hint="give --out another folder")
+        return sha256(json.dumps([self._code, sorted(row.cells.items())]).encode()).hexdigest()[:24]
