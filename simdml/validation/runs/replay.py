@@ -177,7 +177,8 @@ def _run(waiting: list[tuple[int, Row]], processes: int) -> Iterator[tuple[int, 
 
 def _replay_and_collect(row: Row) -> Replay:
     replay = replay_row(row)
-    gc.collect()
+    # What the row left; what lives on is remembered and not looked at again (a third of the time of small rows).
+    gc.collect(0)
     return replay
 
 
