@@ -8,9 +8,11 @@ from simdml.cluster.loading import load_cluster
 from simdml.costs.collectives.fits import default_fit
 from simdml.costs.collectives.nccl import nccl_cost
 from simdml.costs.collectives.plan import CollectiveKind
+from simdml.errors import OutputError
+from simdml.studies.sweep.lines import Lines
 from simdml.validation.runs.collectives import collective_plan
 from simdml.validation.runs.reading import Row, Unusable, read_table
-from simdml.validation.runs.replay import replay_row, scenario_of
+from simdml.validation.runs.replay import JOURNAL, replay_row, scenario_of
 from simdml.validation.runs.study import validate_runs
 from simdml.validation.runs.table import summary
 
@@ -99,3 +101,14 @@ def test_collectives_are_scored_by_size_and_have_no_scenario(read, tmp_path):
     with pytest.raises(Unusable):
         scenario_of(table.rows[0])
     assert isinstance(table.rows[0], Row)
+
+
+def test_one_validation_at_a_time_writes_a_folder(read, tmp_path):
+    read(H100)
+    out = tmp_path / "out"
+    with Lines(out / JOURNAL), pytest.raises(OutputError, match="another process is writing"):
+        validate_runs([tmp_path / "table.csv"], processes=1, folder=out)
+    validate_runs([tmp_path / "table.csv"], processes=1, folder=out)
+    done = []
+    validate_runs([tmp_path / "table.csv"], processes=1, folder=out, progress=lambda *now: done.append(now))
+    assert done == []
