@@ -45,7 +45,9 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class MemoryCoefficients:
-    """Device memory taken beside tensors, in bytes; reserved memory is ``allocator_factor`` x allocated peak.
+    """Device memory taken beside tensors, in bytes.
+
+    Reserved memory of activations and buffers is ``allocator_factor`` x their allocated peak.
 
     ``context_bytes`` is the driver's context with loaded kernels, ``communicator_bytes`` what the collective
     library adds at its first collective, ``workspace_bytes`` the matmul library's per handle and stream.

@@ -33,12 +33,25 @@ class Keeping:
             return self._input(input_bytes)
         kept = 0.0
         for block in blocks:
-            whole = self.recompute == "full" and block.recomputable
-            kept += self._input(input_bytes) if whole else self.block_bytes(block)
+            kept += self._input(input_bytes) if self._whole(block) else self.block_bytes(block)
             input_bytes = block.output_bytes
         return kept
 
     def working_set_bytes(self, blocks: Sequence[Block]) -> float:
+        """Return what is alive beside what is kept while backward runs: what is recomputed, and what passes."""
+        if self.recompute.startswith("stage"):
+            return self._recomputed_bytes(blocks) + self._passing_bytes(blocks)
+        distinct = {id(block): block for block in blocks}.values()
+        return max((self._recomputed_bytes([block]) + self._passing_bytes([block]) for block in distinct), default=0.0)
+
+    def _whole(self, block: Block) -> bool:
+        return self.recompute == "full" and block.recomputable
+
+    def _passing_bytes(self, blocks: Sequence[Block]) -> float:
+        layers = (layer for block in blocks for layer in block.layers)
+        return max((sum(map(self._bytes, layer.passing)) for layer in layers), default=0.0)
+
+    def _recomputed_bytes(self, blocks: Sequence[Block]) -> float:
         """Return what is alive while something recomputed runs backward: a block, a layer's scores, or the stage."""
         if self.recompute.startswith("stage"):
             return sum(self._bytes(a) for block in blocks for a in _activations(block))
@@ -46,7 +59,7 @@ class Keeping:
             layers = (layer for block in blocks for layer in block.layers)
             return max((sum(self._bytes(a) for a in layer.activations if a.bulky) for layer in layers), default=0.0)
         if self.recompute == "full":
-            recomputed = (block for block in blocks if block.recomputable)
+            recomputed = (block for block in blocks if self._whole(block))
             return max((sum(map(self._bytes, _activations(block))) for block in recomputed), default=0.0)
         return 0.0
 
@@ -56,6 +69,8 @@ class Keeping:
         return sum(self._bytes(a) for a in _activations(block) if not (selective and a.bulky))
 
     def _bytes(self, activation: Activation) -> float:
+        if activation.whole:
+            return activation.bytes
         return activation.bytes / self.tp if activation.split or self.sequence_parallel else activation.bytes
 
     def _input(self, input_bytes: float) -> float:

@@ -217,6 +217,8 @@ def _model_options(
         "element_bytes": element_bytes,
         "attention": scenario.spec.training.attention,
         "fused_elementwise": fused_kernels,
+        "fused_norm": scenario.spec.training.norm == "fused",
+        "gathers_logits": scenario.spec.training.logits == "gathered",
         "vocab_multiple": padding,
         "gradient_accumulation": _accumulation(training, element_bytes, plans, fused=fused_kernels),
     }

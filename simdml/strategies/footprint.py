@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from simdml.calibration.profile import MemoryCoefficients
 from simdml.cluster.device import Device
 from simdml.costs.activations import Keeping
-from simdml.costs.memory import MemoryEstimate
+from simdml.costs.memory import MemoryEstimate, further_communicators_bytes
 from simdml.errors import DoesNotFitError
 from simdml.strategies.batch_shares import jobs_by_share
 from simdml.strategies.data_parallel.kinds import make_replica, replica_roles
+from simdml.strategies.data_parallel.replica import ReplicaMemory
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import Pipeline
 from simdml.strategies.schedules import Action
@@ -102,11 +103,12 @@ def _device(
         "gradients": replica.gradients,
         "optimizer": replica.optimizer if servers is None or servers.workers_update else 0.0,
         "activations": peak if replica.activations is None else replica.activations,
-        "buckets": replica.buffers if servers is None else 0.0,
+        "buckets": _buffers(replica, peak) if servers is None else 0.0,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
-    overhead += coefficients.communicator_bytes if job.mesh.num_ranks > 1 else 0.0
-    overhead += (coefficients.allocator_factor - 1) * sum(tensors.values())
+    if job.mesh.num_ranks > 1:
+        overhead += coefficients.communicator_bytes + further_communicators_bytes(job.mesh.sizes.values())
+    overhead += (coefficients.allocator_factor - 1) * tensors["activations"]
     return MemoryEstimate(
         rank_class=replica_roles(job)[role] or (f"stage {device}" if pipeline.depth > 1 else "every rank"),
         **{name: float(nbytes) for name, nbytes in tensors.items()},
@@ -114,6 +116,11 @@ def _device(
         capacity=gpu.memory_bytes,
         host=replica.host,
     )
+
+
+def _buffers(replica: ReplicaMemory, activations: float) -> float:
+    """Return what buffers add at the peak: those of reductions after backward take the place of activations."""
+    return max(0.0, replica.buffers - activations) if replica.buffers_after_backward else replica.buffers
 
 
 def peak_kept(actions: Sequence[Action], kept_by_chunk: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from simdml.program.instructions import Collective, CollectiveKind
 from simdml.strategies import context_parallel, expert_parallel, sequence_parallel, tensor_parallel
 from simdml.strategies.job import Spread
 from simdml.strategies.pieces import Piece
@@ -13,6 +14,8 @@ from simdml.workload.operators import Operator, Phase
 
 def layer_pieces(label: str, layer: Layer, operators: Sequence[Operator], tp: int, spread: Spread) -> Iterator[Piece]:
     """Yield kernels and collectives of ``operators``, which are of one direction of ``layer``."""
+    if layer.gathered_bytes and tp > 1:
+        return _gathered(label, layer, operators)
     if spread.ep == 1 or not operators:
         return _inside(label, layer, operators, tp, spread)
     if layer.experts:
@@ -25,6 +28,13 @@ def layer_pieces(label: str, layer: Layer, operators: Sequence[Operator], tp: in
     forward = operators[0].phase is Phase.FORWARD
     pieces = list(_inside(label, layer, operators, tp, spread))
     return expert_parallel.exchanged(label, layer, pieces, payload, forward=forward)
+
+
+def _gathered(label: str, layer: Layer, operators: Sequence[Operator]) -> Iterator[Piece]:
+    """Yield all of a layer's work, of which every rank gathers the input; the gradient of its part is already there."""
+    if operators and operators[0].phase is Phase.FORWARD:
+        yield Collective(label, CollectiveKind.ALL_GATHER, tensor_parallel.GROUP, layer.gathered_bytes)
+    yield from operators
 
 
 def check(model: Model, tp: int, spread: Spread) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.linear import Cut, linear
-from simdml.workload.microbatch import AttentionKernel, Microbatch
+from simdml.workload.microbatch import Microbatch
 from simdml.workload.model import Activation, Attends, Layer
 from simdml.workload.normalization import residual_gradient
 from simdml.workload.operators import Family, Operator, Phase, Split, attention, batched_matmul
@@ -42,7 +42,7 @@ def qkv_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
 
 def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     """Return the core: scores, softmax, dropout and the weighted sum of values, divided over heads."""
-    if batch.attention is not AttentionKernel.UNFUSED:
+    if not batch.attention.stores_scores:
         return _flash_layer(batch, config)
     core_forward, core_backward = _unfused_core(batch, config)
     widths = _Widths(batch, config)
@@ -73,6 +73,7 @@ def attention_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
             *_kept_scores(batch, config),
         ),
         attends=_attends(batch, config, widths),
+        passing=(_passing_scores(batch, widths.scores),),
     )
 
 
@@ -165,10 +166,19 @@ def _flash_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         activations=(
             batch.kept("query", widths.query, split=True),
             batch.kept("key", widths.key, split=True),
-            batch.kept("value", widths.value, split=True),
+            _kept_value(batch, config, widths),
         ),
         attends=_attends(batch, config, widths),
     )
+
+
+def _kept_value(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> Activation:
+    """Return what keeping the values keeps: all of a merged projection whose queries and keys were copied by rotating.
+
+    Autograd saves the values as a view, so the projection's whole output stays alive beside the rotated copies.
+    """
+    rotated = config.rotary and config.merged_projections and config.latent is None
+    return batch.kept("value", widths.qkv if rotated else widths.value, split=True)
 
 
 def _attends(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> Attends:
@@ -179,7 +189,7 @@ def _attends(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> A
 
 def _unfused_core(batch: Microbatch, config: TransformerConfig) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
     scores = batch.samples * config.heads * batch.sequence * batch.keys
-    masked = _fused_softmax(batch, scores) if batch.fused_elementwise else _eager_softmax(batch, scores)
+    masked = _fused_softmax(batch, scores) if batch.fuses_softmax else _eager_softmax(batch, scores)
     dropped: tuple[Operator, ...] = ()
     dropped_gradient: tuple[Operator, ...] = ()
     if batch.dropout:
@@ -257,29 +267,58 @@ def _fused_softmax(batch: Microbatch, scores: int) -> tuple[tuple[Operator, ...]
 
 
 def _eager_softmax(batch: Microbatch, scores: int) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
-    def kernel(name: str, read: int, family: Family = Family.ELEMENTWISE) -> Operator:
-        return batch.kernel(name, read, scores, family=family, split=Split.BATCH)
+    """Scale, mask and softmax, a kernel each; softmax between casts to fp32 and back where the batch says so.
 
-    def gradient(name: str, read: int, family: Family = Family.ELEMENTWISE) -> Operator:
-        return batch.kernel(name, read, scores, family=family, phase=Phase.INPUT_GRADIENT, split=Split.BATCH)
+    That is what Megatron-LM's unfused path does (megatron/model/fused_softmax.py, softmax_in_fp32).
+    """
+    half = float(batch.element_bytes * scores)
+    full = 4.0 * scores if batch.casts_scores else half
 
+    def kernel(name: str, phase: Phase, read: float, written: float, family: Family = Family.ELEMENTWISE) -> Operator:
+        return batch.kernel(
+            name,
+            0,
+            0,
+            family=family,
+            phase=phase,
+            split=Split.BATCH,
+            extra_read_bytes=read,
+            extra_written_bytes=written,
+        )
+
+    def casts(name: str, phase: Phase) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
+        if not batch.casts_scores:
+            return (), ()
+        return (kernel(f"{name}_to_fp32", phase, half, full),), (kernel(f"{name}_from_fp32", phase, full, half),)
+
+    to_fp32, from_fp32 = casts("scores", Phase.FORWARD)
+    gradient_to_fp32, gradient_from_fp32 = casts("scores_gradient", Phase.INPUT_GRADIENT)
     forward = (
-        kernel("scale", scores),
-        kernel("mask", scores),
-        kernel("softmax", scores, Family.SOFTMAX),
+        kernel("scale", Phase.FORWARD, half, half),
+        kernel("mask", Phase.FORWARD, half, half),
+        *to_fp32,
+        kernel("softmax", Phase.FORWARD, full, full, Family.SOFTMAX),
+        *from_fp32,
     )
     backward = (
-        gradient("softmax_gradient", 2 * scores, Family.SOFTMAX),
-        gradient("mask_gradient", scores),
-        gradient("scale_gradient", scores),
+        *gradient_to_fp32,
+        kernel("softmax_gradient", Phase.INPUT_GRADIENT, 2 * full, full, Family.SOFTMAX),
+        *gradient_from_fp32,
+        kernel("mask_gradient", Phase.INPUT_GRADIENT, half, half),
+        kernel("scale_gradient", Phase.INPUT_GRADIENT, half, half),
     )
     return forward, backward
 
 
 def _kept_scores(batch: Microbatch, config: TransformerConfig) -> tuple[Activation, ...]:
-    """Return the three tensors of scores that selective recomputation does not keep (arXiv 2205.05198, section 5)."""
+    """Return the three tensors of scores that selective recomputation does not keep (arXiv 2205.05198, section 5).
+
+    An fp32 softmax between casts keeps its own output beside them.
+    """
     scores = batch.samples * config.heads * batch.sequence * batch.keys
     probabilities = batch.kept("probabilities", scores, split=True, bulky=True)
+    if batch.casts_scores:
+        probabilities = Activation("probabilities", (4.0 + batch.element_bytes) * scores, split=True, bulky=True)
     if not batch.dropout:
         return (probabilities,)
     return (
@@ -287,6 +326,16 @@ def _kept_scores(batch: Microbatch, config: TransformerConfig) -> tuple[Activati
         batch.kept_mask("attention_dropout_mask", scores, split=True, bulky=True),
         batch.kept("dropped_probabilities", scores, split=True, bulky=True),
     )
+
+
+def _passing_scores(batch: Microbatch, scores: int) -> Activation:
+    """Return the gradients of scores in backward: one, in place, of the fused softmax.
+
+    Of eager kernels they are those of probabilities and scores, with casts in fp32 beside that of the probabilities.
+    """
+    half = batch.element_bytes
+    nbytes = half if batch.fuses_softmax else half + 8 if batch.casts_scores else 2 * half
+    return Activation("scores_gradient", float(nbytes * scores), split=True, bulky=True)
 
 
 def _rotary(batch: Microbatch, config: TransformerConfig, widths: _Widths, phase: Phase) -> tuple[Operator, ...]:
@@ -335,7 +384,7 @@ def _repeat_keys(batch: Microbatch, config: TransformerConfig, widths: _Widths, 
 def _gather_gradients(batch: Microbatch, config: TransformerConfig, widths: _Widths) -> tuple[Operator, ...]:
     """Copies that bring gradients of heads back to the projections' layout, and join merged projections."""
     operators = []
-    if batch.attention is AttentionKernel.UNFUSED and not batch.fused_elementwise:
+    if batch.attention.stores_scores and not batch.fused_elementwise:
         elements = widths.query + widths.key
         operators.append(_copy(batch, "split_heads_gradient", elements, Phase.INPUT_GRADIENT, launches=2))
     if config.merged_projections:

@@ -80,16 +80,36 @@ def _logits_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
 
 
 def _loss_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
-    """Cross entropy in fp32; the log-probabilities (or probabilities) are kept."""
+    """Cross entropy in fp32; the log-probabilities (or probabilities) are kept.
+
+    Gathered logits are whole on every tensor-parallel rank, with or without sequence parallelism.
+    """
     logits = batch.tokens * config.vocab
+    whole = batch.gathers_logits
     kernels = _parallel_cross_entropy if batch.fused_elementwise else _eager_cross_entropy
     forward, backward = kernels(batch, logits)
     return Layer(
         name="loss",
         forward=forward,
         backward=backward,
-        activations=(Activation("probabilities", 4.0 * logits, split=True),),
+        activations=(Activation("probabilities", 4.0 * logits, split=not whole, whole=whole),),
+        passing=(Activation("logits", _passing_bytes(batch) * logits, split=not whole, whole=whole),),
+        gathered_bytes=float(batch.element_bytes * logits) if whole else 0.0,
     )
+
+
+def _passing_bytes(batch: Microbatch) -> float:
+    """Return the bytes a logit beside the kept probability when most are there.
+
+    Gathered: the logits, which the training loop holds as the model's output, and their fp32 copy, which the loss
+    function holds; then the gradients of log-probabilities and of fp32 logits (torch.nn.functional.cross_entropy).
+    Megatron-LM's cross entropy works in place: the logits beside their fp32 copy in forward, or in backward the
+    gradient beside its cast. Nothing is counted of other eager losses, which may be one kernel (FlashAttention's).
+    """
+    copy = 0.0 if batch.element_bytes == 4 else 4.0
+    if batch.gathers_logits:
+        return batch.element_bytes + copy + 8.0
+    return batch.element_bytes + copy if batch.fused_elementwise else 0.0
 
 
 def _parallel_cross_entropy(batch: Microbatch, logits: int) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:

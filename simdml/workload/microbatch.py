@@ -14,12 +14,21 @@ class AttentionKernel(StrEnum):
 
     ``FLASH`` is FlashAttention-2. ``FLASH_1`` is the first, in CUDA or Triton; ``FLASH_3`` needs a Hopper GPU or a
     newer one; cuDNN's fused attention is taken to be as fast on Hopper, and stands for it on Blackwell.
+    ``FUSED_SOFTMAX`` stores the scores too, but scales, masks and normalises them in Megatron-LM's one kernel among
+    eager ones; ``FP32_SOFTMAX`` has kernels that convert them to fp32 and back around an eager softmax.
     """
 
     UNFUSED = "unfused"
+    FUSED_SOFTMAX = "fused_softmax"
+    FP32_SOFTMAX = "fp32_softmax"
     FLASH_1 = "flash_1"
     FLASH = "flash"
     FLASH_3 = "flash_3"
+
+    @property
+    def stores_scores(self) -> bool:
+        """Whether scores are written to memory."""
+        return not self.generation
 
     @property
     def generation(self) -> int:
@@ -49,7 +58,8 @@ class Microbatch:
     ``expert_load`` is how many tokens the experts of this rank get over what they would if all got equally many.
     ``fused_elementwise`` picks the kernels of Megatron-LM (megatron/fused_kernels and megatron/model/fused_*.py):
     scale, mask and softmax in one, bias with GeLU in one, bias, dropout and residual add in one. Otherwise they
-    are PyTorch eager's, one kernel an operation, with biases in the matmul's epilogue.
+    are PyTorch eager's, one kernel an operation, with biases in the matmul's epilogue. ``fused_norm`` makes one kernel
+    of a norm among eager ones. With ``gathers_logits`` every tensor-parallel rank computes the loss of whole logits.
     """
 
     samples: int
@@ -62,6 +72,8 @@ class Microbatch:
     gradient_accumulation: GradientAccumulation
     context_ways: int = 1
     expert_load: float = 1.0
+    fused_norm: bool = False
+    gathers_logits: bool = False
 
     @property
     def keys(self) -> int:
@@ -72,6 +84,16 @@ class Microbatch:
     def tokens(self) -> int:
         """Tokens in the micro-batch."""
         return self.samples * self.sequence
+
+    @property
+    def fuses_softmax(self) -> bool:
+        """Whether scores are scaled, masked and normalised in one kernel."""
+        return self.fused_elementwise or self.attention is AttentionKernel.FUSED_SOFTMAX
+
+    @property
+    def casts_scores(self) -> bool:
+        """Whether softmax runs between casts to fp32 and back."""
+        return self.attention is AttentionKernel.FP32_SOFTMAX and self.element_bytes < 4 and not self.fused_elementwise
 
     @property
     def accumulates_in_matmul(self) -> bool:

@@ -40,13 +40,15 @@ class Buffer:
 class Activation:
     """A tensor kept from forward for backward: its bytes, and whether tensor parallelism divides it.
 
-    ``bulky`` tensors take much memory for little work: selective recomputation makes them again in backward.
+    ``bulky`` tensors take much memory for little work: selective recomputation makes them again in backward. ``whole``
+    ones are on every rank whatever is divided.
     """
 
     name: str
     bytes: float
     split: bool = False
     bulky: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Attends:
 class Layer:
     """Parameters, the operators of forward and of backward in execution order, what forward keeps, and buffers.
 
+    ``passing`` are the tensors that are there beside the kept ones when most are, while the layer runs backward. With
+    ``gathered_bytes`` every tensor-parallel rank gathers them before forward and does all of the layer's work.
     What other ranks take part in where tokens or experts are spread over several: a layer ``attends``, its parameters
     and products are those of ``experts``, forward hands ``dispatched_bytes`` to experts after its operators, or gets
     ``combined_bytes`` from them before.
@@ -89,6 +93,8 @@ class Layer:
     experts: int = 0
     dispatched_bytes: float = 0.0
     combined_bytes: float = 0.0
+    passing: tuple[Activation, ...] = ()
+    gathered_bytes: float = 0.0
 
     @property
     def parameter_count(self) -> int:

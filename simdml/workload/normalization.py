@@ -26,7 +26,7 @@ def norm_layer(
     norm's input with that of the residual path.
     """
     elements = rows * hidden
-    composite = kind == Norm.RMS and not batch.fused_elementwise
+    composite = kind == Norm.RMS and not (batch.fused_elementwise or batch.fused_norm)
     parameters = (Parameter("weight", hidden), *((Parameter("bias", hidden),) if bias else ()))
     forward, backward = _composite_rms(batch, elements) if composite else _fused(batch, elements, hidden)
     accumulation = batch.accumulate("norm_accumulate", len(parameters) * hidden, tensors=len(parameters))

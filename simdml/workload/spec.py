@@ -21,6 +21,8 @@ class BuildOptions(TypedDict, total=False):
     gradient_accumulation: str
     context_ways: int
     expert_load: float
+    fused_norm: bool
+    gathers_logits: bool
 
 
 class ModelSpec(Protocol):

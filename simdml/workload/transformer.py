@@ -40,11 +40,13 @@ def build_transformer(
     gradient_accumulation: str = "none",
     context_ways: int = 1,
     expert_load: float = 1.0,
+    fused_norm: bool = False,
+    gathers_logits: bool = False,
 ) -> Model:
     """Return one micro-batch of ``samples`` sequences of ``sequence`` tokens.
 
-    ``attention`` is ``"unfused"`` or ``"flash"``; ``fused_elementwise`` and ``gradient_accumulation`` are those
-    of :class:`~simdml.workload.microbatch.Microbatch`; ``dropout`` and ``causal`` default to the config's.
+    ``attention`` is ``"unfused"`` or ``"flash"``; kernels and ``gradient_accumulation`` are those of
+    :class:`~simdml.workload.microbatch.Microbatch`; ``dropout`` and ``causal`` default to the config's.
     ``vocab_multiple`` pads the vocabulary to a multiple (Megatron-LM: 128 times the tensor-parallel degree);
     padded rows are parameters and work like the others. ``context_ways`` gives the part of a rank that has one of
     so many parts of every sequence, ``expert_load`` that of one whose experts get so many times the mean. Raises
@@ -63,6 +65,8 @@ def build_transformer(
         gradient_accumulation=GradientAccumulation(gradient_accumulation),
         context_ways=context_ways,
         expert_load=expert_load,
+        fused_norm=fused_norm,
+        gathers_logits=gathers_logits,
     )
     blocks = (embedding_block(batch, config), *_stack(batch, config), head_block(batch, config))
     return Model(

@@ -149,13 +149,21 @@ def test_activations_of_a_layer_are_korthikanti_s(t):
 
 
 def test_working_sets_of_recomputation():
-    """What is alive while it runs backward: one layer's scores, one block, or the stage."""
+    """What is alive while backward runs: one layer's scores, one block, or the stage; and a gradient of scores."""
     model = transformer_job((("tp", 1),)).build(SAMPLES)
-    layers, block = list(model.blocks[1:-1]), 34 * SBH + 5 * SCORES
-    assert Keeping(1, "none").working_set_bytes(layers) == 0
-    assert Keeping(1, "selective").working_set_bytes(layers) == 5 * SCORES
-    assert Keeping(1, "full").working_set_bytes(layers) == block
-    assert Keeping(1, "stage").working_set_bytes(layers) == LAYERS * block
+    layers, block, gradient = list(model.blocks[1:-1]), 34 * SBH + 5 * SCORES, 2 * SCORES
+    assert Keeping(1, "none").working_set_bytes(layers) == gradient
+    assert Keeping(1, "selective").working_set_bytes(layers) == 5 * SCORES + gradient
+    assert Keeping(1, "full").working_set_bytes(layers) == block + gradient
+    assert Keeping(1, "stage").working_set_bytes(layers) == LAYERS * block + gradient
+
+
+def test_logits_pass_beside_what_is_recomputed():
+    """At 2 bytes an element Megatron-LM's loss has them twice, at 2 and 4 bytes a logit, divided by tp."""
+    head = transformer_job((("tp", 1),)).build(SAMPLES).blocks[-1:]
+    logits = head[0].layers[-1].activations[0].bytes / 4
+    for ways in (1, 2):
+        assert Keeping(ways, "full").working_set_bytes(head) == 6 * logits / ways
 
 
 def test_what_is_recomputed():

@@ -264,7 +264,7 @@ def test_of_thousands_of_layouts_of_405_billion_parameters_few_are_simulated():
     found = plan("plans/llama3_405b_1024_h100", ["plan.layouts.sharding=[ddp, distributed_optimizer]"], jobs=1)
     assert found.num_layouts > 5000
     assert found.proven
-    assert len(found.simulated) < 10
+    assert len(found.simulated) < 20
     baseline = evaluate(found.sites[0], AsWritten())
     assert found.best.outcome.numbers["step_time_s"] < baseline.numbers["step_time_s"]
 

@@ -34,6 +34,26 @@ def test_activations_of_a_block_are_korthikanti_s(fused):
     assert kept_bytes(block) == 34 * SBH + 5 * SCORES
 
 
+def test_an_eager_softmax_in_fp32_keeps_its_own_output_too():
+    in_fp32 = build(fused_elementwise=False, attention="fp32_softmax")
+    assert kept_bytes(in_fp32.blocks[1]) == 34 * SBH + (5 + 4) * SCORES
+    in_one_kernel = build(fused_elementwise=False, attention="fused_softmax")
+    assert kept_bytes(in_one_kernel.blocks[1]) == 34 * SBH + 5 * SCORES
+
+
+def test_an_eager_softmax_reads_and_writes_fp32_scores_between_casts():
+    """At 2 bytes: scale 4, mask 4, to fp32 6, softmax 8, back 6 and dropout 5; fused: 3 and dropout 5."""
+
+    def of_scores(**options):
+        (layer,) = [layer for layer in build(**options).blocks[1].layers if layer.name == "attention"]
+        names = ("scale", "mask", "scores_to_fp32", "softmax", "scores_from_fp32", "scale_mask_softmax")
+        return traffic([op for op in layer.forward if op.name in (*names, "attention_dropout")])
+
+    assert of_scores(fused_elementwise=False, attention="fp32_softmax") == (4 + 4 + 6 + 8 + 6 + 5) * SCORES
+    assert of_scores(fused_elementwise=False) == (4 + 4 + 4 + 5) * SCORES
+    assert of_scores(fused_elementwise=False, attention="fused_softmax") == (3 + 5) * SCORES
+
+
 @pytest.mark.parametrize("ways", [2, 4, 8])
 def test_activations_under_tensor_parallelism_are_korthikanti_s(ways):
     block = build().blocks[1]

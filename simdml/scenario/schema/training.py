@@ -33,8 +33,8 @@ class TrainingSpec(DocumentModel):
     """Whether forward is run again in backward instead of keeping activations; none in PyTorch and Megatron-LM."""
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
-    attention: Literal["unfused", "flash_1", "flash", "flash_3"] = "unfused"
-    """Kernels that store the scores (Megatron-LM as published), or FlashAttention 1, 2 (flash) or 3 (Hopper on)."""
+    attention: Literal["unfused", "fused_softmax", "fp32_softmax", "flash_1", "flash", "flash_3"] = "unfused"
+    """Kernels that store the scores (softmax fused among eager kernels, or in fp32), or FlashAttention 1 to 3."""
     autocast: bool = False
     """Half precision: fp32 weights converted where they are used (torch.autocast), not half ones with fp32 masters."""
     clip_gradients: bool = False
@@ -45,6 +45,10 @@ class TrainingSpec(DocumentModel):
     """How images lie in memory: contiguous (PyTorch), or channels_last, which tensor cores need not convert."""
     fused_batch_norm: bool = False
     """Whether batch norm adds the residual and applies the ReLU too (cuDNN on channels_last); no in PyTorch."""
+    norm: Literal["fused"] | None = None
+    """Whether a root-mean-square norm is one kernel (FlashAttention's, Apex's) or a chain of them; as the kernels."""
+    logits: Literal["split", "gathered"] = "split"
+    """What tensor-parallel ranks compute the loss of: their part of the vocabulary (Megatron-LM), or all of it each."""
     fused_optimizer: bool | None = None
     """Whether one kernel does the whole update (fused=True in torch.optim), or several; as the kernels by default."""
 

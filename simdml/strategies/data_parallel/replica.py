@@ -24,7 +24,7 @@ class ReplicaMemory:
     """Bytes of a rank's part of the training state; ``buffers`` is what communication needs beside it.
 
     ``host`` is what lies in the memory of the node instead, ``activations`` what forward keeps where that is not what
-    its stages say.
+    its stages say. Of ``buffers_after_backward`` only what is more than the activations adds to the peak.
     """
 
     parameters: float
@@ -33,6 +33,7 @@ class ReplicaMemory:
     buffers: float = 0.0
     host: float = 0.0
     activations: float | None = None
+    buffers_after_backward: bool = False
 
 
 @dataclass(slots=True)

@@ -166,6 +166,7 @@ class ZeroReplica(Replica):
             optimizer=0.0 if offloaded else float(state * part),
             buffers=float(training.gradient_bytes * bucket) if self.plan.contiguous_gradients else 0.0,
             host=float((state + training.gradient_bytes) * part) if offloaded else 0.0,
+            buffers_after_backward=not self.plan.partitions_gradients and not self.plan.overlap_comm,
         )
 
     def _offloads(self) -> bool:

@@ -45,24 +45,21 @@ class Holding:
     def least_bytes(self, layout: Layout, order: Order | None) -> float | None:
         """Return what the fullest of some devices needs at least, None if the model cannot be cut so."""
         if order is None:
-            tensors = float(layout.microbatch * self.kept_bytes.sum())
-            tensors += float(self.elements.sum()) * self._state_bytes(layout)
-            return self._total(tensors)
+            alone = float(layout.microbatch * self.kept_bytes.sum())
+            return self._total(alone, float(self.elements.sum()) * self._state_bytes(layout))
         begins = self.cuts.begins(order.placement.num_stages, layout.balance)
         if begins is None:
             return None
         kept = layout.microbatch * np.add.reduceat(self.kept_bytes, begins)
         elements = np.add.reduceat(self.elements, begins)
         state = self._state_bytes(layout)
-        return self._total(
-            max(
-                max(float(np.dot(peak, kept[stages])) for peak in peaks) + float(elements[stages].sum()) * state
-                for stages, peaks in order.in_flight
-            )
+        return max(
+            self._total(max(float(np.dot(peak, kept[stages])) for peak in peaks), float(elements[stages].sum()) * state)
+            for stages, peaks in order.in_flight
         )
 
-    def _total(self, tensors: float) -> float:
-        return SLACK * (self.allocator_factor * tensors + self.beside_bytes)
+    def _total(self, kept: float, state: float) -> float:
+        return SLACK * (self.allocator_factor * kept + state + self.beside_bytes)
 
     def _state_bytes(self, layout: Layout) -> float:
         """Return bytes of a parameter, its gradient and optimizer state on a rank, at least."""

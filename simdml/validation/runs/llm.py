@@ -89,13 +89,20 @@ def _training(row: Row, framework: Framework) -> dict[str, Any]:
         "recompute": _recompute(row),
         **framework.training,
     }
-    if row.has("notes", "attention kernel=torch", "attention kernel=fused", "no flashattention"):
+    if row.has("notes", "attention kernel=torch"):
+        # PyTorch's own softmax, in fp32 as that of Megatron-LM without fusion: chosen after rows were seen.
+        training["attention"] = "fp32_softmax"
+    elif row.has("notes", "no flashattention"):
         training["attention"] = "unfused"
+    elif row.has("notes", "attention kernel=fused"):
+        training["attention"] = "fused_softmax"
     elif row.has("notes", "flash_attentionv1"):
         training["attention"] = "flash_1"
     elif framework.name == "Megatron-Core" and row.has("gpu", "h100", "h200", "b200"):
         # TransformerEngine takes cuDNN's fused attention on Hopper and Blackwell.
         training["attention"] = "flash_3"
+    if row.has("notes", "rms kernel"):
+        training["norm"] = "fused"
     if row.has("notes", "mp mode=pure"):
         training["gradients"] = "bf16"
     if framework.name == "Megatron-DeepSpeed" and row.text("dtype").startswith("bf16"):
