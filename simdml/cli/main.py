@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -102,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its documented code."""
     # simdml has no plugins of pydantic, which looks through every installed package for them when it starts.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # What is there at the end goes with the process; Python would look through all of it for cycles first.
+    atexit.register(gc.freeze)
     sys.exit(_guarded(lambda: _run(arguments)))
 
 
