@@ -100,4 +100,4 @@ class Pull(Message):
         return False
 
     def _answered(self, stream: Stream, blame: Blame | None) -> None:
-        self.move(partial(Stream.finish, stream, stream.env.now, blame))
+        self.move(partial(type(stream).finish, stream, stream.env.now, blame))

@@ -161,8 +161,12 @@ class Network:
             if booking.reserved:
                 self._reservations.remove(booking)
                 booking.pending = False
-            else:
+            elif bundle.asked:
                 self._give_up(booking)
+            else:
+                booking.pending = False
+                del bundle.booked[booking]
+                bundle.count -= 1
             bundle.carried += booking.payload_bytes
             booking.done()
 

@@ -209,7 +209,7 @@ class Copy(Transfer):
         start = stream.ready
         if self.alone_s is not None:
             return stream.advance(start, start + self.alone_s)
-        self.send(start, partial(Stream.finish, stream, start))
+        self.send(start, partial(type(stream).finish, stream, start))
         return False
 
 

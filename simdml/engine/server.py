@@ -190,8 +190,8 @@ class Shard(Track):
         release = self.rule.done(state, service.worker, service.effect)
         if release is Release.ITS_WORKER:
             own = state.waiting.get(service.worker)
-            if own is not None:
-                self._release(state, (own,), service, blame_on(self))
+            if own is not None and self.rule.readable(state, own.worker, own.wanted):
+                self._grant(state, own, service, blame_on(self))
         elif release is Release.THE_KEY:
             if state.waiting:
                 self._release(state, tuple(state.waiting.values()), service, blame_on(self))
@@ -202,15 +202,16 @@ class Shard(Track):
 
     def _release(self, state: KeyState, requests: Sequence[Request], service: Service, cause: Blame) -> None:
         """Answer those of the pulls that ``service`` released, in the order they asked."""
-        activity, now, arrived = self.activity, self.env.now, service.arrived
-        ready = [each for each in requests if self.rule.readable(state, each.worker, each.wanted)]
-        for request in ready:
-            del state.waiting[request.worker]
-        for request in ready:
-            waited_until = max(request.asked, arrived)
-            activity.held[request.worker, service.worker] += waited_until - request.asked
-            activity.served_s[request.worker] += now - waited_until
-            self._answer(state, request.worker, request.answer, cause)
+        for request in [each for each in requests if self.rule.readable(state, each.worker, each.wanted)]:
+            self._grant(state, request, service, cause)
+
+    def _grant(self, state: KeyState, request: Request, service: Service, cause: Blame) -> None:
+        """Answer a pull that ``service`` released, and note who kept it waiting."""
+        del state.waiting[request.worker]
+        activity, waited_until = self.activity, max(request.asked, service.arrived)
+        activity.held[request.worker, service.worker] += waited_until - request.asked
+        activity.served_s[request.worker] += self.env.now - waited_until
+        self._answer(state, request.worker, request.answer, cause)
 
     def _ended_at(self, time: float) -> Blame | None:
         """Return the blame for the work that was over at ``time``, for which a push waited."""

@@ -206,10 +206,13 @@ class PacedStream(Stream):
 
     def finish(self, start: float, blame: Blame | None = None) -> None:
         """End the operation in hand now and go on."""
-        now = self.env.now
-        self.entries.append(_entry(Entry, (self.index, self.ready, start, now, blame)))
+        index, now = self.index, self.env.now
+        self.entries.append(_entry(Entry, (index, self.ready, start, now, blame)))
         self.ready = now
-        self._turn()
+        if index < self.last:
+            self.index = index + 1
+        else:
+            self._turn()
         self.run()
 
     def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
