@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
+from simdml.cli import options
 from simdml.cli.console import show, table
 from simdml.costs.memory import MemoryEstimate
 from simdml.scenario.building import build
@@ -18,8 +19,8 @@ MEMORY_PARTS = ("parameters", "gradients", "optimizer", "activations", "buckets"
 
 
 @click.command("check")
-@click.argument("file")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
+@options.scenario_file
+@options.assignments()
 def command(file: str, assignments: tuple[str, ...]) -> None:
     """Say what every line of the scenario FILE means, what it leaves open, and whether it would run."""
     scenario = load_scenario(file, assignments)

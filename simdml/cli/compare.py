@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from simdml.cli import options
 from simdml.cli.writing import json_text
 from simdml.studies.compare.comparison import Comparison, compare
 from simdml.studies.compare.waterfall import RANK, SOURCES
@@ -16,10 +17,10 @@ _ACCOUNTS = {"rank": "on the rank that ends the step", "path": "on the critical 
 @click.command("compare")
 @click.argument("reference")
 @click.argument("others", nargs=-1, required=True)
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of every scenario.")
+@options.assignments("every scenario")
 @click.option("--by", type=click.Choice(SOURCES), default=RANK, help="Whose accounts explain the difference.")
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the waterfalls (png, svg, pdf).")
+@options.as_json("the comparison")
+@options.figure("the waterfalls")
 def command(
     reference: str,
     others: tuple[str, ...],

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from simdml.cli.writing import PicturePath, json_text, write_text
+from simdml.cli import options
+from simdml.cli.writing import json_text, write_text
 from simdml.studies.fleet.fleet import Fleet, QueueStudy, SharingStudy, fleet
 from simdml.studies.fleet.waiting import Tried
 from simdml.units import format_time
@@ -15,12 +16,12 @@ JSON_FILE, CSV_FILE = "fleet.json", "fleet.csv"
 
 
 @click.command("fleet")
-@click.argument("file")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
-@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw waits and slowdowns (png, svg, pdf).")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write fleet.json and fleet.csv to DIR.")
+@options.scenario_file
+@options.assignments()
+@options.jobs
+@options.as_json()
+@options.figure("waits and slowdowns")
+@options.out("Write fleet.json and fleet.csv to DIR.")
 def command(
     file: str,
     *,

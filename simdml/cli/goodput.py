@@ -6,19 +6,20 @@ from pathlib import Path
 
 import click
 
-from simdml.cli.writing import PicturePath, json_text, write_text
+from simdml.cli import options
+from simdml.cli.writing import json_text, write_text
 from simdml.studies.goodput.goodput import Goodput, goodput
 
 JSON_FILE, CSV_FILE = "goodput.json", "goodput.csv"
 
 
 @click.command("goodput")
-@click.argument("file")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
+@options.scenario_file
+@options.assignments()
 @click.option("--seeds", type=click.IntRange(2, 100_000), metavar="N", help="Runs, each with failures of its own.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw when it ends, what is lost (png, svg, pdf).")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write goodput.json, goodput.csv to DIR.")
+@options.as_json()
+@options.figure("when it ends, what is lost")
+@options.out("Write goodput.json, goodput.csv to DIR.")
 def command(
     file: str,
     *,

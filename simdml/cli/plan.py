@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
+from simdml.cli import options
 from simdml.cli.dask_option import dask_start
-from simdml.cli.writing import PicturePath, json_text, write_text
+from simdml.cli.writing import json_text, write_text
 from simdml.studies.plan.answer import certificate, shown_objective, targets_in_words
 from simdml.studies.plan.planning import Plan, Progress, plan
 from simdml.studies.plan.table import columns, rows, to_run
@@ -22,13 +23,13 @@ _EVERY_S = 10.0
 
 
 @click.command("plan")
-@click.argument("file")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
-@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
-@click.option("--dask", metavar="ADDRESS", help="Use the Dask cluster whose scheduler is at ADDRESS.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw the alternatives (png, svg, pdf).")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write plan.json to DIR, and go on there.")
+@options.scenario_file
+@options.assignments()
+@options.jobs
+@options.dask
+@options.as_json("the plan")
+@options.figure("the alternatives")
+@options.out("Write plan.json to DIR, and go on there.")
 @click.pass_context
 def command(
     context: click.Context,

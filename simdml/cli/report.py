@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from simdml.cli import options
 from simdml.cli.writing import write_together
 
 
@@ -19,7 +20,7 @@ from simdml.cli.writing import write_together
     required=True,
     help="Where to write it: .html is one file, .md has its pictures beside it.",
 )
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of every scenario.")
+@options.assignments("every scenario")
 def command(sources: tuple[str, ...], *, output: Path, assignments: tuple[str, ...]) -> None:
     """Write a report on SOURCE: a scenario, or what another command wrote with --json or --out.
 

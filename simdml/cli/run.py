@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simdml.cli.writing import PicturePath, json_text, write_text, write_whole
+from simdml.cli import options
+from simdml.cli.writing import json_text, write_text, write_whole
 from simdml.results.plain import plain, result_to_dict
 from simdml.results.result import Result
 from simdml.scenario.building import Built, build
@@ -25,9 +26,9 @@ RESULT_FILE, TRACE_FILE = "result.json", "trace.json"
 
 
 @click.command("run")
-@click.argument("file")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.scenario_file
+@options.assignments()
+@options.as_json()
 @click.option(
     "--samples",
     type=click.IntRange(20),
@@ -35,8 +36,8 @@ RESULT_FILE, TRACE_FILE = "result.json", "trace.json"
     help="Give intervals by N simulations with sampled costs too.",
 )
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a timeline for ui.perfetto.dev.")
-@click.option("--figure", type=PicturePath(), metavar="FILE", help="Draw where the step goes (png, svg, pdf).")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write result.json and trace.json to DIR.")
+@options.figure("where the step goes")
+@options.out("Write result.json and trace.json to DIR.")
 def command(
     file: str,
     *,

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
+from simdml.cli import options
 from simdml.cli.writing import json_text
 from simdml.studies.sensitivity.tornado import Sensitivity, sensitivity
 from simdml.units import format_time
 
 
 @click.command("sensitivity")
-@click.argument("file")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
-@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the sensitivities as JSON.")
-@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw a tornado (png, svg, pdf).")
+@options.scenario_file
+@options.assignments()
+@options.jobs
+@options.as_json("the sensitivities")
+@options.figure("a tornado")
 def command(file: str, *, assignments: tuple[str, ...], jobs: int | None, as_json: bool, figure: Path | None) -> None:
     """Say what would make the scenario FILE faster: each part of it twice and half as good, and what binds it."""
     found = sensitivity(file, assignments, jobs=jobs)

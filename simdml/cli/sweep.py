@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from simdml.cli import options
 from simdml.cli.dask_option import dask_start
 from simdml.cli.progress import watch
 from simdml.cli.writing import json_text, write_text, write_whole
@@ -26,20 +27,20 @@ CSV_FILE, JSON_FILE, PARQUET_FILE = "sweep.csv", "sweep.json", "sweep.parquet"
 
 
 @click.command("sweep")
-@click.argument("file")
-@click.option("--vary", "options", metavar="PATH=A,B,...", multiple=True, help="Values, or a range, for one path.")
-@click.option("--set", "assignments", metavar="PATH=VALUE", multiple=True, help="Change one value of the scenario.")
-@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
-@click.option("--dask", metavar="ADDRESS", help="Use the Dask cluster whose scheduler is at ADDRESS.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write the points to DIR, and go on there.")
+@options.scenario_file
+@click.option("--vary", "varied", metavar="PATH=A,B,...", multiple=True, help="Values, or a range, for one path.")
+@options.assignments()
+@options.jobs
+@options.dask
+@options.out("Write the points to DIR, and go on there.")
 @click.option("--best", type=click.Choice(list(OBJECTIVES)), default=next(iter(OBJECTIVES)), help="What is best.")
-@click.option("--json", "as_json", is_flag=True, help="Print the points as JSON.")
+@options.as_json("the points")
 @click.pass_context
 def command(
     context: click.Context,
     *,
     file: str,
-    options: tuple[str, ...],
+    varied: tuple[str, ...],
     assignments: tuple[str, ...],
     jobs: int | None,
     dask: str | None,
@@ -52,7 +53,7 @@ def command(
     What cannot run is a row with the reason. With --out, a sweep that was stopped goes on where it was when the same
     command is given again.
     """
-    plan, objective = plan_sweep(file, options=options, assignments=assignments), OBJECTIVES[best]
+    plan, objective = plan_sweep(file, options=varied, assignments=assignments), OBJECTIVES[best]
     sweep = _run(plan, objective, jobs=jobs, dask=dask, out=out)
     if as_json:
         click.echo(json_text(sweep_to_dict(sweep, objective)), nl=False)

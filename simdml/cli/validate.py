@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from simdml.cli import options
 from simdml.cli.console import show, table
 from simdml.cli.validate_runs import runs
 from simdml.cli.writing import PicturePath, json_text, write_whole
@@ -49,7 +50,7 @@ command.add_command(runs)
     "pipeline and ps are all of theirs.",
 )
 @click.option("--quick", is_flag=True, help="One short job of each family.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 @click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured.")
 def live(
     hosts: int | None, rate: str | None, strategies: str | None, quick: bool, as_json: bool, draw: Path | None
@@ -83,8 +84,8 @@ def live(
 @command.command("cpu")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads that compute.")
 @click.option("--quick", is_flag=True, help="Fewer kernels and two networks, in half a minute.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Keep readings and the profile there.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.out("Keep readings and the profile there.")
+@options.as_json()
 def cpu(threads: int, quick: bool, out: Path | None, as_json: bool) -> None:
     """Fit a profile to this CPU's kernels, and predict training steps of networks with it.
 

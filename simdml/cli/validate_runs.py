@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import yaml
 
+from simdml.cli import options
 from simdml.cli.console import show, table
 from simdml.cli.writing import PicturePath, json_text, write_text, write_together, write_whole
 from simdml.errors import UsageError, did_you_mean, quoted
@@ -26,10 +27,10 @@ ROWS_FILE, JSON_FILE = "rows.csv", "validation.json"
 @click.command("runs")
 @click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--explain", metavar="ROW", help="Show what the prediction of this row is made of, and its neighbours.")
-@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Processes; as many as cores by default.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write rows to DIR, and go on there.")
+@options.jobs
+@options.out("Write rows to DIR, and go on there.")
 @click.option("--export-scenarios", type=click.Path(path_type=Path), metavar="DIR", help="Write a scenario a row.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 @click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured, and errors.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report: .html or .md.")
 @click.option("--coefficients", is_flag=True, help="List every fitted coefficient and what it was fitted on, alone.")

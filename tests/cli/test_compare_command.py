@@ -39,7 +39,7 @@ CASES = {
     "no such scenario": (["quickstart", "quickstartt"], 4, 'did you mean "quickstart"'),
     "no such account": (["quickstart", "quickstart", "--by", "stage"], 2, "--by"),
     "does not fit": (["quickstart", "quickstart", "--set", "training.batch_per_gpu=100000"], 6, "does not fit"),
-    "no picture": (["quickstart", "custom_layers", "--figure", "x.txt"], 8, "use a name that ends with"),
+    "no picture": (["quickstart", "custom_layers", "--figure", "x.txt"], 2, "end the name in .png, .svg, .pdf"),
 }
 
 

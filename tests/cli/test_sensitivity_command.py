@@ -26,7 +26,7 @@ CASES = {
     "no such scenario": (["quickstartt"], 4, 'did you mean "quickstart"'),
     "does not fit": (["quickstart", "--set", "training.batch_per_gpu=100000"], 6, "does not fit"),
     "no jobs": (["quickstart", "--jobs", "0"], 2, "--jobs"),
-    "no picture": (["quickstart", "--jobs", "1", "--figure", "x.txt"], 8, "use a name that ends with"),
+    "no picture": (["quickstart", "--jobs", "1", "--figure", "x.txt"], 2, "end the name in .png, .svg, .pdf"),
 }
 
 
