@@ -30,6 +30,8 @@ COUNTS = {
     "resnet50": (1, 12, 0),
     "gpt3": (8, 9405, 94),
     "llama3": (16, 8554, 8),
+    "mixture": (16, 29810, 564),
+    "deepseek_v3": (16, 28766, 372),
 }
 """Rank classes, events and solver calls of the cases that are simulated here."""
 SOLVES = {

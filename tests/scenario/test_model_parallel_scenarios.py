@@ -50,14 +50,11 @@ def test_folded_equals_unfolded(name):
     assert simdml.run(name).step_time_s == simdml.run(name, simulate={"fold": False}).step_time_s
 
 
-def test_a_mixture_of_experts_on_2048_gpus_takes_few_events():
-    """They and the program take about 0.4 s on one core at rest."""
+def test_a_mixture_of_experts_on_2048_gpus_fits():
+    """What it costs to simulate is among the benchmarks."""
     built = build(load_scenario(DEEPSEEK))
     assert built.job.mesh == Mesh((("tp", 1), ("ep", 64), ("dp", 2), ("pp", 16)))
     assert built.fitting_memory()
-    recording = simulate(built.program(), built.job.cluster, built.costs)
-    execution = recording.execution
-    assert (execution.partition.num_classes, execution.env.num_scheduled, execution.network.solves) == (16, 29810, 564)
 
 
 def test_a_small_copy_of_it_is_the_same_folded_and_unfolded():
