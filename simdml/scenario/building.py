@@ -36,6 +36,7 @@ from simdml.units import format_bytes
 from simdml.workload.spec import ModelSpec, TransformerSpec
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 2}
+SHARDED_UNITS = ("fsdp1", "fsdp2", "hsdp")
 VOCABULARY_MULTIPLE = 128
 """Megatron-LM pads the vocabulary to a multiple of this times tp (megatron/training/tokenizer/tokenizer.py)."""
 
@@ -150,11 +151,23 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         precision=asked.precision,
         optimizer=_optimizer(asked, model, choices),
         recompute=asked.recompute,
+        recompute_stops_early=_stops_early(asked, plans, choices),
         fused_optimizer=fused_kernels if asked.fused_optimizer is None else asked.fused_optimizer,
         gradient_bytes=ELEMENT_BYTES[asked.gradients or weights],
         local_steps=plans.local_steps,
         autocast=autocast,
         clip_gradients=asked.clip_gradients,
+    )
+
+
+def _stops_early(asked: TrainingSpec, plans: Plans, choices: Choices) -> bool:
+    """Return whether recomputation of blocks stops early: checkpoint_wrapper with NO_REENTRANT, as used with FSDP."""
+    if asked.recompute != "full":
+        return False
+    kind = "" if plans.data_parallel is None else plans.data_parallel.kind
+    reason = "torchtitan and llm-foundry checkpoint FSDP's units without reentrance, others with their own functions"
+    return choices.given_or(
+        asked.recompute_stops_early, "training.recompute_stops_early", kind in SHARDED_UNITS, reason
     )
 
 

@@ -45,7 +45,8 @@ class Training:
 
     With ``local_steps`` above 1, they make up so many optimizer steps, between which replicas go their own ways.
     ``autocast`` keeps weights in fp32 and converts them where they are used (torch.autocast); otherwise half precision
-    has fp32 master weights. ``clip_gradients`` scales gradients to a bound of their global norm.
+    has fp32 master weights. ``recompute_stops_early`` runs again no more than backward needs. ``clip_gradients`` scales
+    gradients to a bound of their global norm.
     """
 
     microbatch: int
@@ -53,6 +54,7 @@ class Training:
     precision: Precision = "fp32"
     optimizer: Optimizer = "sgd_momentum"
     recompute: Recompute = "none"
+    recompute_stops_early: bool = False
     fused_optimizer: bool = True
     gradient_bytes: int = 4
     local_steps: int = 1

@@ -18,6 +18,7 @@ from simdml.strategies.layer_pieces import layer_pieces
 from simdml.strategies.pieces import Made, Piece, joined
 from simdml.workload.model import Block, Layer
 from simdml.workload.operators import Operator, Phase
+from simdml.workload.recomputation import operators_run_again
 
 
 class Backward(Enum):
@@ -64,7 +65,15 @@ class Step:
 def stage_code(job: Job, blocks: tuple[Block, ...], parts: Parts | None = None) -> StageCode:
     """Return the code of a stage of ``job``; stages given the same ``parts`` share what repeated blocks become."""
     known = {} if parts is None else parts
-    return StageCode(blocks, job.mesh.size("tp"), job.training.recompute, spread=job.spread, parts=known)
+    training = job.training
+    return StageCode(
+        blocks,
+        job.mesh.size("tp"),
+        training.recompute,
+        spread=job.spread,
+        parts=known,
+        stops_early=training.recompute_stops_early,
+    )
 
 
 @dataclass(slots=True)
@@ -85,7 +94,10 @@ class Codes:
 
 @dataclass(slots=True)
 class StageCode:
-    """Code of one stage for ``tp`` ways of tensor parallelism; ``half`` says which part of backward it runs."""
+    """Code of one stage for ``tp`` ways of tensor parallelism; ``half`` says which part of backward it runs.
+
+    Recomputation that ``stops_early`` leaves out what backward does not need.
+    """
 
     blocks: tuple[Block, ...]
     tp: int
@@ -93,6 +105,7 @@ class StageCode:
     half: Backward = Backward.WHOLE
     spread: Spread = PLAIN
     parts: Parts = field(default_factory=dict)
+    stops_early: bool = False
     _forward: Routine | None = None
     _backward: Routine | None = None
     _halves: dict[Backward, StageCode] = field(default_factory=dict)
@@ -103,7 +116,9 @@ class StageCode:
         if half is self.half:
             return self
         if half not in self._halves:
-            self._halves[half] = StageCode(self.blocks, self.tp, self.recompute, half, self.spread, self.parts)
+            self._halves[half] = StageCode(
+                self.blocks, self.tp, self.recompute, half, self.spread, self.parts, self.stops_early
+            )
         return self._halves[half]
 
     def forward(self) -> Routine:
@@ -209,6 +224,8 @@ class StageCode:
         operators = layer.forward
         if activity is Activity.BACKWARD:
             operators = tuple(operator for operator in layer.backward if self.half.includes(operator))
+        elif activity is Activity.RECOMPUTE:
+            operators = operators_run_again(block, layer, stops_early=self.stops_early)
         return layer_pieces(block.name, layer, operators, self.tp, self.spread)
 
 

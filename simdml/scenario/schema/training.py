@@ -31,6 +31,8 @@ class TrainingSpec(DocumentModel):
     """The optimizer; by default adam for sequences (Megatron-LM) and sgd_momentum for images (torchvision)."""
     recompute: Literal["none", "selective", "full", "stage", "stage_except_last"] = "none"
     """Whether forward is run again in backward instead of keeping activations; none in PyTorch and Megatron-LM."""
+    recompute_stops_early: bool | None = None
+    """Whether that stops at the last tensor backward needs (torch.utils.checkpoint, not reentrant); yes with FSDP."""
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
     attention: Literal["unfused", "fused_softmax", "fp32_softmax", "flash_1", "flash", "flash_3"] = "unfused"
