@@ -9,6 +9,7 @@ from simdml.costs.collectives.by_name import UNFORCED, Forcing
 from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.compute import ComputeCost
 from simdml.costs.feed import UNLIMITED, FeedCost
+from simdml.costs.interference import NO_INTERFERENCE, Interference
 from simdml.costs.messages import MessageCost
 
 
@@ -27,7 +28,8 @@ class CostModel:
     ``compute`` by device name; ``collectives`` is the job's communication library and ``transports`` the other ones an
     instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the host thread takes to
     launch one kernel; ``host`` is a rank's share of the processors of its node, None where nothing computes there;
-    ``feed`` is what loading training data costs; ``forced`` are algorithms of the library chosen by name.
+    ``feed`` is what loading training data costs; ``forced`` are algorithms of the library chosen by name;
+    ``interference`` is what devices lose to collectives beside their kernels, by name; nothing where it is left out.
     """
 
     compute: Mapping[str, ComputeCost]
@@ -40,6 +42,7 @@ class CostModel:
     host: ComputeCost | None = None
     feed: FeedCost = UNLIMITED
     forced: Forcing = UNFORCED
+    interference: Mapping[str, Interference] = field(default_factory=lambda: NO_INTERFERENCE)
 
     def of_collective(self, transport: str, group: str) -> CollectiveCost:
         """Return the cost model called ``transport``, or the library's, with what is forced on ``group``."""

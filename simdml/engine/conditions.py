@@ -5,9 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import log, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simdml.program.instructions import Activity
+
+
+class Alike(NamedTuple):
+    """Ranks of one program class on devices of one name, whose kernels take the same factor longer."""
+
+    program_class: int
+    device: str
+    slowdown: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slowing:
+    """By what factors matrix products and other kernels of an activity take longer, with collectives beside them."""
+
+    activity: Activity
+    products: float
+    others: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +36,15 @@ class Conditions:
 
     ``slow_gpus`` gives the factor by which every kernel of a GPU takes longer, ``link_bytes_per_s`` what is left of a
     link's capacity. With ``jitter_cv`` the kernels of a rank take longer or shorter by a factor drawn anew for every
-    rank and step from a lognormal distribution of mean 1 and that coefficient of variation.
+    rank and step from a lognormal distribution of mean 1 and that coefficient of variation. ``beside`` says how
+    much longer kernels of some ranks take for the collectives that run beside them.
     """
 
     slow_gpus: Mapping[int, float] = field(default_factory=dict)
     link_bytes_per_s: Mapping[int, float] = field(default_factory=dict)
     jitter_cv: float = 0.0
     seed: int = 0
+    beside: Mapping[Alike, tuple[Slowing, ...]] = field(default_factory=dict)
 
     def slowdown(self, gpu: int) -> float:
         """Return the factor by which kernels of ``gpu`` take longer."""

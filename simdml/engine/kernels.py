@@ -12,24 +12,37 @@ from weakref import ref
 
 from simdml.costs.compute import ComputeCost
 from simdml.engine.clock import quantize
+from simdml.engine.conditions import Slowing
 from simdml.engine.execution import Kind, Segment
 from simdml.engine.stretches import Timed
 from simdml.program.instructions import Compute
+from simdml.workload.operators import Family
 
 DEVICES_KEPT: Final = 64
+_PRODUCTS: Final = frozenset({Family.MATMUL, Family.BATCHED_MATMUL})
 
 
 class Kernels:
     """What compute instructions take by ``cost``, times ``slowdown``; forgotten when an instruction is gone.
 
+    Those with collectives ``beside`` them take longer still.
+
     Kernels run one after the other, each once the host has launched it, which takes ``host_launch_s`` a launch.
     """
 
-    def __init__(self, cost: ComputeCost, precision: str, host_launch_s: float, slowdown: float) -> None:
+    def __init__(
+        self,
+        cost: ComputeCost,
+        precision: str,
+        host_launch_s: float,
+        slowdown: float,
+        beside: tuple[Slowing, ...] = (),
+    ) -> None:
         self._cost = cost
         self._precision = precision
         self._host_launch_s = host_launch_s
         self._slowdown = slowdown
+        self._beside = {each.activity: each for each in beside}
         self._timed: dict[int, Timed] = {}
         self._alive: dict[int, ref[Compute]] = {}
 
@@ -52,8 +65,13 @@ class Kernels:
 
     def _priced(self, instruction: Compute) -> Timed:
         seconds = launched = launching = 0.0
+        slowing = self._beside.get(instruction.activity)
+        products = others = self._slowdown
+        if slowing is not None:
+            products, others = products * slowing.products, others * slowing.others
         for operator in instruction.operators:
-            kernel = quantize(self._cost.seconds(operator, self._precision) * self._slowdown)
+            slower = products if operator.family in _PRODUCTS else others
+            kernel = quantize(self._cost.seconds(operator, self._precision) * slower)
             launching += quantize(operator.launches * self._host_launch_s)
             launched = max(launched, launching) + kernel
             seconds += kernel
@@ -66,6 +84,8 @@ def _forget(kernels: ref[Kernels], number: int, _: ref[Compute]) -> None:
 
 
 @lru_cache(maxsize=DEVICES_KEPT)
-def kernels(cost: ComputeCost, precision: str, host_launch_s: float, slowdown: float) -> Kernels:
+def kernels(
+    cost: ComputeCost, precision: str, host_launch_s: float, slowdown: float, beside: tuple[Slowing, ...] = ()
+) -> Kernels:
     """Return :class:`Kernels`, the same for equal arguments."""
-    return Kernels(cost, precision, host_launch_s, slowdown)
+    return Kernels(cost, precision, host_launch_s, slowdown, beside)

@@ -9,7 +9,7 @@ from math import inf
 from simdml.costs.model import CostModel
 from simdml.engine.bundles import Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
-from simdml.engine.conditions import Conditions
+from simdml.engine.conditions import Alike, Conditions
 from simdml.engine.contention import classes_of, contended_links, solo_rate
 from simdml.engine.execution import Execution, Kind, Meaning, Segment
 from simdml.engine.flows import Communication
@@ -180,7 +180,10 @@ class Undisturbed:
         cost = self._costs.compute[self._execution.cluster.device(gpu).name]
         if on_host and self._costs.host is not None:
             cost = self._costs.host
-        return kernels(cost, self._costs.precision, self._costs.host_launch_s, self._conditions.slowdown(gpu))
+        slowdown = self._conditions.slowdown(gpu)
+        alike = Alike(self._program.class_of_rank[rank], self._execution.cluster.device(gpu).name, slowdown)
+        beside = () if on_host else self._conditions.beside.get(alike, ())
+        return kernels(cost, self._costs.precision, self._costs.host_launch_s, slowdown, beside)
 
     def _private_collective(self, instruction: Collective, rank: int) -> Timed | None:
         """Return what a collective takes whose members are of one rank class, on links that are never contended."""

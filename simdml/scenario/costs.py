@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from simdml.calibration.communication import CommunicationFit
 from simdml.calibration.communication_file import load_gloo_fit, load_nccl_fit
 from simdml.calibration.profile import Profile, default_profile, load_profile
 from simdml.cluster.cluster import Cluster
+from simdml.cluster.device import Device
 from simdml.costs.collectives.by_name import UNFORCED, Forcing
 from simdml.costs.collectives.direct import HostCopies, PeerCopies
 from simdml.costs.collectives.fits import default_fit_names
@@ -20,6 +22,7 @@ from simdml.costs.collectives.rooted import HierarchicalCopies, RootCopies
 from simdml.costs.collectives.simple import IdealRing
 from simdml.costs.compute import roofline
 from simdml.costs.host import HostCost
+from simdml.costs.interference import NO_INTERFERENCE, Interference
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
@@ -100,8 +103,17 @@ def build_costs(
         transports=_transports(cluster, servers),
         host=_host(cluster, gpus),
         forced=library.forced,
+        interference=_interference(scenario, devices),
     )
     return Priced(costs, profiles, library)
+
+
+def _interference(scenario: Scenario, devices: Mapping[str, Device]) -> Mapping[str, Interference]:
+    """Return what devices lose to collectives beside their kernels."""
+    asked = scenario.spec.communication
+    if isinstance(asked, CommunicationSpec) and asked.interference == "none":
+        return NO_INTERFERENCE
+    return {name: Interference.on(device) for name, device in devices.items() if device.arch != "cpu"}
 
 
 def _host(cluster: Cluster, gpus: int) -> HostCost:

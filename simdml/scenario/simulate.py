@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
+from simdml.engine.conditions import Conditions
+from simdml.engine.interference import simulate_together
 from simdml.engine.simulator import Recording
 from simdml.engine.simulator import simulate as simulate_program
 from simdml.program.program import Program
@@ -54,15 +56,19 @@ def simulate_built(built: Built, *, must_fit: bool = True) -> Result:
 
 def _simulated(built: Built, program: Program) -> Recording:
     asked = built.scenario.spec.simulate
-    return simulate_program(
-        program,
-        built.job.cluster,
-        built.costs,
-        build_conditions(built.scenario, built.job.cluster),
-        half_width=asked.half_width,
-        steps=asked.steps,
-        folded=asked.fold,
-    )
+
+    def simulated(conditions: Conditions) -> Recording:
+        return simulate_program(
+            program,
+            built.job.cluster,
+            built.costs,
+            conditions,
+            half_width=asked.half_width,
+            steps=asked.steps,
+            folded=asked.fold,
+        )
+
+    return simulate_together(simulated, built.costs, build_conditions(built.scenario, built.job.cluster))
 
 
 def _evaluation(built: Built) -> Evaluation | None:

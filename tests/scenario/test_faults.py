@@ -121,9 +121,10 @@ def test_factors_are_as_distributed(fault, deviation):
 def test_a_synchronous_step_waits_for_the_slowest():
     """With kernels alone on the path, the step is the mean one times the largest factor."""
     fault = {"slow": "100 % of gpus", "by": "exponential", "mean": 1.3}
-    scenario = load_scenario({**BASE, "faults": [fault]})
+    base = {**BASE, "communication": {"interference": "none"}}
+    scenario = load_scenario({**base, "faults": [fault]})
     worst = max(build_conditions(scenario, build_cluster(scenario)).slow_gpus.values())
-    plain, slow = simdml.run(BASE), simdml.run({**BASE, "faults": [fault]})
+    plain, slow = simdml.run(base), simdml.run({**base, "faults": [fault]})
     kernels = ("forward", "backward", "optimizer", "gradient copies")
     computed = sum(plain.breakdown[name] for name in kernels)
     assert sum(slow.breakdown[name] for name in kernels) == pytest.approx(computed * worst, rel=1e-6)

@@ -162,6 +162,10 @@ class NcclCost:
         other._selections = {}
         return other
 
+    def channels(self, members: tuple[int, ...]) -> int:
+        """Return how many channels, each a thread block, a collective of these GPUs has on each of them."""
+        return self._group(members)[0].shape.communicator_channels if len(members) > 1 else 0
+
     def _group(self, members: tuple[int, ...]) -> tuple[Group, int]:
         found = self._groups.get(members)
         if found is None:

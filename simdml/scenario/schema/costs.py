@@ -73,5 +73,7 @@ class CommunicationSpec(DocumentModel):
     """The same for a kind of collective or a group of ranks, first come first served, before the two above."""
     pxn: bool = True
     """Whether GPUs use each other's NICs in an all-to-all (NCCL_P2P_PXN_LEVEL 2, NCCL's default)."""
+    interference: Literal["multiprocessors", "none"] = "multiprocessors"
+    """Whether NCCL's channels take multiprocessors from kernels beside them."""
     collnet: bool = False
     """Whether NCCL may let switches with SHARP reduce (NCCL_COLLNET_ENABLE); no by default."""
