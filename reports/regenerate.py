@@ -20,7 +20,7 @@ EXAMPLES = {
 
 
 ACCURACY = "accuracy"
-"""The report on published runs beside predictions, which takes a few minutes."""
+"""The report on published runs beside predictions, as a page and as text, which takes a few minutes."""
 
 
 def regenerate(name: str) -> None:
@@ -28,7 +28,7 @@ def regenerate(name: str) -> None:
     path = str(REPORTS / f"{name}.html")
     try:
         main(
-            ["validate", "--report", path]
+            ["validate", "--report", path, "--report", str(REPORTS / f"{name}.md")]
             if name == ACCURACY
             else ["report", str(SCENARIOS / EXAMPLES[name]), "-o", path]
         )

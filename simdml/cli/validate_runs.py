@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,14 @@ ROWS_FILE, JSON_FILE = "rows.csv", "validation.json"
 @click.option("--export-scenarios", type=click.Path(path_type=Path), metavar="DIR", help="Write a scenario a row.")
 @options.as_json()
 @click.option("--draw", type=PicturePath(), metavar="FILE", help="Draw predicted against measured, and errors.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report: .html or .md.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a report: .html or .md; may be given for both.",
+)
 @click.option("--coefficients", is_flag=True, help="List every fitted coefficient and what it was fitted on, alone.")
 def runs(
     tables: tuple[Path, ...],
@@ -43,7 +50,7 @@ def runs(
     export_scenarios: Path | None,
     as_json: bool,
     draw: Path | None,
-    report: Path | None,
+    reports: tuple[Path, ...],
     coefficients: bool,
 ) -> None:
     """Predict every run of the CSV files TABLES and say how wrong the predictions are; of the bundled ones by default.
@@ -57,10 +64,10 @@ def runs(
     if coefficients:
         _coefficients(as_json=as_json)
         return
-    if report is not None:
+    for path in reports:
         from simdml.studies.report.writing import check_target
 
-        check_target(report)
+        check_target(path)
     tables = tables or bundled_tables()
     if export_scenarios is not None:
         _export(tables, export_scenarios)
@@ -80,8 +87,8 @@ def runs(
 
         write_whole(draw, lambda part: save_runs_figure(validation, part))
         click.echo(f"drew {draw}", err=True)
-    if report is not None:
-        _report(validation, report)
+    if reports:
+        _report(validation, reports)
 
 
 def _show(validation: RunsValidation) -> None:
@@ -140,11 +147,12 @@ def _write(validation: RunsValidation, out: Path) -> None:
     click.echo(f"wrote {ROWS_FILE}, {JSON_FILE} to {out}", err=True)
 
 
-def _report(validation: RunsValidation, path: Path) -> None:
+def _report(validation: RunsValidation, paths: Sequence[Path]) -> None:
     from simdml.studies.report.writing import report_files
     from simdml.validation.runs.report import accuracy_report
 
-    files = report_files(accuracy_report(validation), path)
+    report = accuracy_report(validation)
+    files = {file: text for path in paths for file, text in report_files(report, path).items()}
     write_together(files)
     click.echo(f"wrote {', '.join(map(str, files))}", err=True)
 

@@ -22,7 +22,7 @@ _STYLES = (
     ("#2a7f9e", "<"),
 )
 MOST_SOURCES = len(_STYLES)
-LONGEST_NAME, LEGEND_ENTRIES = 44, 10
+LONGEST_NAME, LEGEND_ENTRIES, MOST_BOXES = 44, 10, 24
 
 
 def runs_figure(validation: RunsValidation) -> Figure:
@@ -49,17 +49,19 @@ def runs_figure(validation: RunsValidation) -> Figure:
     left.set_xlabel("measured step time (s)")
     left.set_ylabel("predicted step time (s)")
     left.legend(*_largest(left, LEGEND_ENTRIES), frameon=False, fontsize=7, loc="upper left")
-    errors = [[ratio - 1.0 for _, ratio in sources[name]] for name in reversed(names)]
+    errors = [[ratio - 1.0 for _, ratio in sources[name]] for name in reversed(names[:MOST_BOXES])]
     if errors:
         right.boxplot(
             errors, orientation="horizontal", whis=(5, 95), showfliers=False, medianprops={"color": "#c44e00"}
         )
         right.set_yticks(
-            range(1, len(names) + 1), [f"{_short(name)} ({len(sources[name])})" for name in reversed(names)], fontsize=7
+            range(1, len(errors) + 1),
+            [f"{_short(name)} ({len(sources[name])})" for name in reversed(names[:MOST_BOXES])],
+            fontsize=7,
         )
     right.axvline(0.0, color="#777777", linewidth=1.0)
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
-    right.set_xlabel("error of step time: median, quartiles, 5th and 95th percentile")
+    right.set_xlabel("error of step time: quartiles, 5th to 95th percentile")
     return figure
 
 

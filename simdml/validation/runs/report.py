@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from simdml import __version__
 from simdml.calibration.profile import available_profiles, load_profile
@@ -11,6 +11,7 @@ from simdml.reporting.report import Block, Points, Report, Section, Table, Topic
 from simdml.validation.runs.coefficients import COLUMNS, cells, coefficients
 from simdml.validation.runs.coverage import COVERAGE_COLUMNS, coverage_cells
 from simdml.validation.runs.ranking import LayoutGroup
+from simdml.validation.runs.scaling import ScalingGroup, scaling_groups
 from simdml.validation.runs.scores import left_out
 from simdml.validation.runs.study import RunsValidation
 from simdml.validation.runs.table import ROW_COLUMNS, SCORE_COLUMNS, percent, row_cells, score_cells
@@ -80,6 +81,9 @@ def _sections(validation: RunsValidation) -> Iterator[Section]:
             "Layouts",
             (Table(caption, ("runs", "layouts", "regret", "rank correlation", "chosen"), rows),),
         )
+    groups = scaling_groups(validation.rows)
+    if groups:
+        yield Section(Topic.ERRORS, "How jobs scale", tuple(_scaling(groups)))
     yield Section(Topic.MEMORY, "Memory", tuple(_memory(validation)))
     if validation.covered is not None:
         yield Section(Topic.CERTAINTY, "Whether intervals mean what they say", tuple(_coverage(validation)))
@@ -98,10 +102,36 @@ def _groups(validation: RunsValidation) -> Iterator[Block]:
         "Predicted over measured step times on logarithmic axes, and the spread of errors of every source",
         "Left: every run, with a band of 10 %. Right: errors by source.",
     )
+    yield _spreads(validation)
     for grouping, scores in validation.scores.items():
         if scores:
             columns = (grouping, *SCORE_COLUMNS)
             yield Table(f"Errors of step time by {grouping}", columns, tuple(map(score_cells, scores)))
+
+
+def _spreads(validation: RunsValidation) -> Block:
+    # matplotlib is slow to load.
+    from simdml.validation.runs.figures_of_groups import groups_figure
+
+    return picture(
+        "groups",
+        lambda: groups_figure(validation),
+        "The spread of errors by GPU, by strategy and by number of GPUs",
+        "Quartiles, and the 5th and 95th percentile, of the groups with the most rows; how many, in brackets.",
+    )
+
+
+def _scaling(groups: Sequence[ScalingGroup]) -> Iterator[Block]:
+    # matplotlib is slow to load.
+    from simdml.validation.runs.figures_of_groups import scaling_figure, widest
+
+    yield picture(
+        "scaling",
+        lambda: scaling_figure(groups),
+        "Samples a second of one GPU over the number of GPUs, measured and predicted, a panel a job",
+        f"{len(widest(groups))} of {len(groups)} jobs that ran on three or more numbers of GPUs, those of the widest range, "
+        "two of a source at most.",
+    )
 
 
 def _layout_cells(group: LayoutGroup) -> tuple[str, ...]:
