@@ -42,14 +42,15 @@ Path = Mapping[CostGroup, float]
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Seconds by group on the paths of a step of ``step_s``, and of every kernel on the first representative.
+    """Seconds by group on the paths of a step of ``step_s``; the first path is the critical one.
 
-    The first path is the critical one.
+    Of the first representative, the seconds of every kernel and the bytes of the largest collective by group.
     """
 
     step_s: float
     paths: tuple[Path, ...]
     kernel_s: Mapping[Kernel, float]
+    payload_bytes: Mapping[CostGroup, float]
 
 
 def exposure(recording: Recording, costs: CostModel) -> Exposure:
@@ -62,8 +63,8 @@ def exposure(recording: Recording, costs: CostModel) -> Exposure:
     others = () if recording.execution.shards or recording.asynchronous else walk.beside()
     paths = _longest(critical, others, end - begin)
     scaled = ({group: seconds * scale for group, seconds in path.items() if seconds} for path in paths)
-    kernel_s = pricing.kernel_s(recording.execution.ranks[0].rank)
-    return Exposure(recording.step_time_s, tuple(scaled), kernel_s)
+    first = recording.execution.ranks[0].rank
+    return Exposure(recording.step_time_s, tuple(scaled), pricing.kernel_s(first), pricing.payloads(first))
 
 
 def _longest(critical: Path, others: Iterable[Path], step_s: float) -> list[Path]:

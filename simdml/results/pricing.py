@@ -64,6 +64,7 @@ class Pricing:
         self._kernels: dict[int, dict[tuple[str, str], _Kernels]] = {}
         self._shares: dict[tuple[int, str, str], Shares] = {}
         self._messages: dict[int, dict[tuple[str, str], CostGroup]] = {}
+        self._scopes: dict[tuple[int, str], CostGroup] = {}
 
     def kernels(self, rank: int, label: str, activity: str) -> Shares:
         """Return the groups of the kernels called ``label`` of a rank; none if it has no such kernels."""
@@ -127,22 +128,32 @@ class Pricing:
         for instruction, _ in self._instructions(rank):
             match instruction:
                 case Collective():
-                    members = () if instruction.transport else self._members(rank, instruction.group)
-                    group = CostGroup.COPIES if instruction.transport else self._scope(members)
-                    yield (instruction.label, instruction.group), group
+                    yield (instruction.label, instruction.group), self._of_collective(rank, instruction)
                 case Send() | Recv():
                     peer = self._execution.program.mesh.neighbour(rank, instruction.axis, instruction.offset)
                     yield (instruction.label, instruction.axis), self._scope((rank, peer))
                 case HostCopy():
                     yield (instruction.label, instruction.account), CostGroup.COPIES
 
-    def _members(self, rank: int, name: str) -> Iterable[int]:
-        """Return the ranks that share a communicator of the group called ``name`` with ``rank``."""
-        program = self._execution.program
-        group = next(each for each in program.groups if each.name == name)
-        members = group.members(program.mesh)
-        mine = members[(members == rank).any(axis=1)]
-        return list(map(int, mine.ravel()))
+    def payloads(self, rank: int) -> dict[CostGroup, float]:
+        """Return the bytes of a rank's largest collective by group of costs."""
+        found: dict[CostGroup, float] = defaultdict(float)
+        for instruction, _ in self._instructions(rank):
+            if isinstance(instruction, Collective):
+                group = self._of_collective(rank, instruction)
+                found[group] = max(found[group], instruction.payload_bytes)
+        return found
+
+    def _of_collective(self, rank: int, collective: Collective) -> CostGroup:
+        if collective.transport:
+            return CostGroup.COPIES
+        key = (rank, collective.group)
+        if key not in self._scopes:
+            program = self._execution.program
+            group = next(each for each in program.groups if each.name == collective.group)
+            members = group.members(program.mesh)
+            self._scopes[key] = self._scope(members[(members == rank).any(axis=1)].ravel().tolist())
+        return self._scopes[key]
 
     def _scope(self, ranks: Iterable[int]) -> CostGroup:
         program, cluster = self._execution.program, self._execution.cluster

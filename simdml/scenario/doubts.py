@@ -11,14 +11,18 @@ from collections.abc import Iterator, Mapping
 from math import log2
 from typing import Final
 
-from simdml.calibration.cost_groups import CostGroup
+from simdml.calibration.communication import Provenance
+from simdml.calibration.cost_groups import GROUP_OF_FAMILY, CostGroup
 from simdml.calibration.profile import Mark, Profile
 from simdml.cluster.device import Device, find_device
 from simdml.costs.collectives.nccl import NcclCost
 from simdml.costs.compute import RooflineCost, lender
 from simdml.errors import UnknownNameError
+from simdml.results.exposure import Exposure
+from simdml.results.pricing import Kernel
 from simdml.scenario.building import Built
 from simdml.strategies.job import DATA_AXES
+from simdml.units import format_bytes
 
 _DECISIVE: Final[Mapping[CostGroup, tuple[str, str]]] = {
     CostGroup.PRODUCTS: ("matmul", "plateau"),
@@ -30,25 +34,62 @@ _ALIKE: Final = frozenset({"fp16", "bf16"})
 """Precisions of equal rates, whose curves hold for each other."""
 
 
-def doubts(built: Built) -> dict[CostGroup, tuple[str, ...]]:
+def doubts(built: Built, exposed: Exposure) -> dict[CostGroup, tuple[str, ...]]:
     """Return by group why its costs are less certain than where they were fitted."""
     found: dict[CostGroup, list[str]] = defaultdict(list)
     for cost in built.costs.compute.values():
         if isinstance(cost, RooflineCost):
             for group, reason in _kernel_doubts(cost, built.costs.precision):
                 found[group].append(reason)
+    for group, reason in (*_size_doubts(built, exposed.kernel_s), *_payload_doubts(built, exposed.payload_bytes)):
+        found[group].append(reason)
     return {group: tuple(reasons) for group, reasons in found.items()}
+
+
+def collective_fits(built: Built) -> dict[CostGroup, Provenance]:
+    """Return where the fits of the job's collectives come from, in a node and between nodes."""
+    cost = built.costs.collectives
+    if isinstance(cost, NcclCost):
+        return {CostGroup.NODE: cost.fit.node.provenance, CostGroup.NETWORK: cost.fit.network.provenance}
+    # Loaded for jobs that use it alone.
+    from simdml.costs.collectives.gloo import GlooCost
+
+    if isinstance(cost, GlooCost):
+        return dict.fromkeys((CostGroup.NODE, CostGroup.NETWORK), cost.fit.provenance)
+    return {}
 
 
 def doublings_beyond(built: Built) -> float:
     """Return how often the ranks of the largest data-parallel or tensor-parallel group double those measured."""
-    cost = built.costs.collectives
-    if not isinstance(cost, NcclCost):
-        return 0.0
-    mesh = built.job.mesh
-    fit = cost.fit.network if built.job.cluster.num_nodes > 1 else cost.fit.node
+    fits, mesh = collective_fits(built), built.job.mesh
+    fit = fits.get(CostGroup.NETWORK if built.job.cluster.num_nodes > 1 else CostGroup.NODE)
     ranks = max(mesh.size(axis) for axis in ("tp", *DATA_AXES))
-    return max(0.0, log2(ranks / fit.provenance.max_ranks))
+    return 0.0 if fit is None else max(0.0, log2(ranks / fit.max_ranks))
+
+
+def _size_doubts(built: Built, kernel_s: Mapping[Kernel, float]) -> Iterator[tuple[CostGroup, str]]:
+    """Yield doubts of groups most of whose seconds go into smaller kernels than were fitted; larger ones are alike."""
+    total: dict[CostGroup, float] = defaultdict(float)
+    outside: dict[CostGroup, float] = defaultdict(float)
+    for (family, _, flops, size_bytes), seconds in kernel_s.items():
+        group = GROUP_OF_FAMILY[family]
+        streams = group is CostGroup.STREAMS
+        name = "stream_bytes" if streams else f"{family}_flops_{built.costs.precision}"
+        fitted = built.profile.validity.get(name)
+        size = size_bytes if streams else flops
+        total[group] += seconds
+        if fitted is not None and size < fitted.low:
+            outside[group] += seconds
+    for group, seconds in outside.items():
+        if seconds > total[group] / 2:
+            yield group, f"most {group.words} are smaller than any that profile {built.profile.name} was fitted to"
+
+
+def _payload_doubts(built: Built, payload_bytes: Mapping[CostGroup, float]) -> Iterator[tuple[CostGroup, str]]:
+    for group, fit in collective_fits(built).items():
+        payload = payload_bytes.get(group, fit.max_bytes)
+        if not fit.min_bytes <= payload <= fit.max_bytes:
+            yield group, f"{group.words} of {format_bytes(payload)} are beyond the sizes that were measured"
 
 
 def _kernel_doubts(cost: RooflineCost, precision: str) -> Iterator[tuple[CostGroup, str]]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 from typing import Final
 
 from simdml.calibration.cost_groups import GROUP_OF_FAMILY, CostGroup
-from simdml.costs.collectives.nccl import NcclCost
 from simdml.engine.simulator import Recording
 from simdml.results.exposure import exposure
 from simdml.results.pricing import Kernel
 from simdml.results.uncertainty import Basis
 from simdml.scenario.building import Built
-from simdml.scenario.doubts import doublings_beyond, doubts
+from simdml.scenario.doubts import collective_fits, doublings_beyond, doubts
 
 NORMAL_95: Final = 1.96
 """95 % of a normal distribution lie within so many standard deviations of its mean."""
@@ -32,8 +31,8 @@ def _basis(built: Built, recording: Recording) -> Basis:
         paths=tuple(
             {group: seconds / exposed.step_s for group, seconds in path.items() if seconds} for path in exposed.paths
         ),
-        residual=_kernel_residuals(built, exposed.kernel_s) | _collective_residuals(built),
-        carried_over=doubts(built),
+        residual=_kernel_residuals(built, exposed.kernel_s) | _collective_residuals(built, exposed.payload_bytes),
+        carried_over=doubts(built, exposed),
         doublings=doublings_beyond(built),
         sampling=_sampling(recording),
     )
@@ -54,16 +53,12 @@ def _kernel_residuals(built: Built, kernel_s: Mapping[Kernel, float]) -> dict[Co
     return {group: sqrt(squares[group]) / total for group, total in seconds.items() if total}
 
 
-def _collective_residuals(built: Built) -> dict[CostGroup, float]:
-    cost = built.costs.collectives
-    if isinstance(cost, NcclCost):
-        node, network = cost.fit.node.provenance, cost.fit.network.provenance
-        return {CostGroup.NODE: node.large_log_spread, CostGroup.NETWORK: network.large_log_spread}
-    # Loaded for jobs that use it alone.
-    from simdml.costs.collectives.gloo import GlooCost
-
-    spread = cost.fit.provenance.large_log_spread if isinstance(cost, GlooCost) else 0.0
-    return {CostGroup.NODE: spread, CostGroup.NETWORK: spread}
+def _collective_residuals(built: Built, payload_bytes: Mapping[CostGroup, float]) -> dict[CostGroup, float]:
+    """Return the residual spread of collectives at the size of the largest, which take longest."""
+    return {
+        group: provenance.log_spread(payload_bytes.get(group, inf))
+        for group, provenance in collective_fits(built).items()
+    }
 
 
 def _sampling(recording: Recording) -> float:
