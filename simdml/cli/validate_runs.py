@@ -121,14 +121,16 @@ def _coefficients(*, as_json: bool) -> None:
 
 
 def _explain(validation: RunsValidation, name: str) -> None:
-    from simdml.validation.runs.table import ROW_COLUMNS, explanation, row_cells
+    from simdml.validation.runs.table import ROW_COLUMNS, explanations, row_cells
 
     found = _find(validation, name)
-    near = validation.neighbours(found.row)
-    shown = [table(("", ""), explanation(found), title=found.row.name)]
-    if near:
-        shown.append(table(ROW_COLUMNS, map(row_cells, near), title="runs next to it"))
-    show(*shown)
+    near = validation.neighbours(found)
+    beside = [found, *near]
+    columns = ("", *(each.row.name for each in beside))
+    title = "runs next to it" if near else "the run"
+    runs_shown = table(ROW_COLUMNS[:2], (row_cells(each)[:2] for each in beside), title=title)
+    reasons = [f"{each.row.name} is left out: {each.replay.reason}" for each in beside if each.replay.reason]
+    show(table(columns, explanations(beside), title=found.row.name), runs_shown, *reasons)
 
 
 def _find(validation: RunsValidation, name: str) -> Replayed:

@@ -189,7 +189,8 @@ def _named_as_runs(cells: dict[str, str]) -> dict[str, str]:
         {
             "gpu": machine,
             "num_gpus": cells.get("gpus", ""),
-            "model": f"{cells.get('collective', '')} of {size} B",
+            "model": cells.get("collective", ""),
+            "strategy": f"{size} B" if size else "",
         }
         | cells
         | {"source": machine or cells.get("source", "")}

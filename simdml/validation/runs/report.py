@@ -129,8 +129,8 @@ def _scaling(groups: Sequence[ScalingGroup]) -> Iterator[Block]:
         "scaling",
         lambda: scaling_figure(groups),
         "Samples a second of one GPU over the number of GPUs, measured and predicted, a panel a job",
-        f"{len(widest(groups))} of {len(groups)} jobs that ran on three or more numbers of GPUs, those of the widest range, "
-        "two of a source at most.",
+        f"{len(widest(groups))} of {len(groups)} jobs that ran on three or more numbers of GPUs: those of the widest "
+        "range, two of a source at most.",
     )
 
 

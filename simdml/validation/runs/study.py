@@ -98,14 +98,19 @@ class RunsValidation:
         found = [(abs(each.error), each) for each in self.rows if each.error is not None]
         return [each for _, each in sorted(found, key=lambda pair: -pair[0])[:count]]
 
-    def neighbours(self, row: Row, count: int = 4) -> list[Replayed]:
-        """Return rows of the same source and model that are nearest to ``row`` in GPUs and batch."""
+    def neighbours(self, found: Replayed, count: int = 4) -> list[Replayed]:
+        """Return rows of the same source and model that are nearest to ``found`` in GPUs and batch.
+
+        Those that are known as well as it come first: compared ones beside a compared one.
+        """
+        row, compared = found.row, found.error is not None
         near = [
             each
             for each in self.rows
             if each.row is not row and each.row.source == row.source and each.row.text("model") == row.text("model")
         ]
-        return sorted(near, key=lambda each: _distance(each.row, row))[:count]
+        unlike = {id(each): (each.error is None) == compared for each in near}
+        return sorted(near, key=lambda each: (unlike[id(each)], _distance(each.row, row)))[:count]
 
 
 def bundled_tables() -> tuple[Path, ...]:
@@ -127,5 +132,5 @@ def validate_runs(
 
 
 def _distance(first: Row, second: Row) -> float:
-    columns = ("num_gpus", "tp", "pp", "micro_batch", "batch_per_gpu", "seq_len")
+    columns = ("num_gpus", "tp", "pp", "micro_batch", "batch_per_gpu", "seq_len", "size_bytes")
     return sum(abs((first.number(column) or 0) - (second.number(column) or 0)) for column in columns)

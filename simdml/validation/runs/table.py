@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from simdml.units import format_bytes, format_time
 from simdml.validation.runs.memory_readings import measured_memory_bytes
-from simdml.validation.runs.replay import Replayed
+from simdml.validation.runs.replay import Replay, Replayed
 from simdml.validation.runs.scores import Score, left_out, memory_error
 from simdml.validation.runs.study import RunsValidation
 
@@ -115,15 +115,28 @@ def _collectives(validation: RunsValidation) -> Iterator[str]:
         )
 
 
-def explanation(each: Replayed) -> Iterator[tuple[str, str]]:
-    """Yield what a row's prediction is made of: names and values."""
-    yield from zip(ROW_COLUMNS[1:], row_cells(each)[1:], strict=True)
-    for account, seconds in sorted(each.replay.account_s.items(), key=lambda item: -item[1]):
-        yield account, format_time(seconds)
-    if each.replay.memory_bytes is not None and each.replay.capacity_bytes is not None:
-        yield "memory", f"{format_bytes(each.replay.memory_bytes)} of {format_bytes(each.replay.capacity_bytes)}"
-    if each.replay.reason:
-        yield "left out", each.replay.reason
+def explanations(rows: Sequence[Replayed]) -> Iterator[tuple[str, ...]]:
+    """Yield what the predictions of ``rows`` are made of beside each other: a name, then a value for each."""
+    cells = [row_cells(each) for each in rows]
+    for index, name in enumerate(ROW_COLUMNS[2:], start=2):
+        if any(each[index] != "-" for each in cells):
+            yield name, *(each[index] for each in cells)
+    accounts = list(dict.fromkeys(account for each in rows for account in _accounts(each)))
+    for account in accounts:
+        seconds = [each.replay.account_s.get(account) for each in rows]
+        yield account, *("-" if each is None else format_time(each) for each in seconds)
+    if any(each.replay.memory_bytes is not None for each in rows):
+        yield "memory", *(_memory_cell(each.replay) for each in rows)
+
+
+def _accounts(each: Replayed) -> list[str]:
+    return sorted(each.replay.account_s, key=lambda account: -each.replay.account_s[account])
+
+
+def _memory_cell(replay: Replay) -> str:
+    if replay.memory_bytes is None or replay.capacity_bytes is None:
+        return "-"
+    return f"{format_bytes(replay.memory_bytes)} of {format_bytes(replay.capacity_bytes)}"
 
 
 def csv_text(validation: RunsValidation) -> str:
