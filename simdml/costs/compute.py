@@ -28,6 +28,7 @@ COSTS_KEPT: Final = 64
 CONVERTED: Final = 3
 """Tensors of a convolution that are converted: two that it reads, one that it writes."""
 _HALF = ("fp16", "bf16")
+_ALIGNED_ELEMENTS: Final = 8
 
 
 class ComputeCost(Protocol):
@@ -93,6 +94,7 @@ class RooflineCost:
         return found
 
     def _product_seconds(self, operator: Operator, precision: str) -> float:
+        precision = "fp32" if misaligned(operator, precision) else precision
         profile, unit = self.profile, self._unit(precision)
         if operator.family is Family.CONVOLUTION:
             curve = self._borrowed(profile.convolution, "convolution", precision)
@@ -139,6 +141,19 @@ def _units(operator: Operator, precision: str) -> str:
     if precision in _HALF and operator.element_bytes == 4:
         return "fp32"
     return "bf16" if precision == "fp8" and operator.element_bytes != 1 else precision
+
+
+def misaligned(operator: Operator, precision: str) -> bool:
+    """Whether a batched product of half precision misses the tensor cores: a dimension is no multiple of 16 bytes.
+
+    It then runs at the rate of fp32: cuBLAS needed multiples of 8 until version 11 (NVIDIA, "Train With Mixed
+    Precision"), and attention products of other head sizes have stayed several times slower (Anthony et al.,
+    arXiv 2401.14489). Plain products do not: later libraries have kernels for them. That products behave so was chosen
+    after BLOOM's rows of head sizes 108, 150 and 225 were seen; the rate was not.
+    """
+    if operator.family is not Family.BATCHED_MATMUL or precision not in _HALF:
+        return False
+    return any(size % _ALIGNED_ELEMENTS for size in operator.shape[1:])
 
 
 class _Same:
