@@ -21,7 +21,6 @@ from simdml.reporting.headline import (
     subject,
 )
 from simdml.reporting.palette import ordered, style_of
-from simdml.reporting.server_text import server_rows
 from simdml.results.result import Result
 from simdml.units import format_bandwidth, format_bytes, format_time
 
@@ -107,6 +106,8 @@ def _accounts(result: Result) -> RenderableType:
 def _servers(result: Result) -> RenderableType | None:
     if result.servers is None:
         return None
+    from simdml.reporting.server_text import server_rows
+
     table = _grid()
     table.add_column(style="dim")
     table.add_column()

@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
 from math import isfinite
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simdml.costs.memory import MemoryEstimate
 from simdml.results.breakdown import RankBreakdown
 from simdml.results.critical_path import PathSegment
 from simdml.results.record import record
 from simdml.results.result import Result
-from simdml.results.servers import ServerActivity
+
+if TYPE_CHECKING:
+    from simdml.results.servers import ServerActivity
 
 MEMORY_PARTS: Final = ("parameters", "gradients", "optimizer", "activations", "buckets", "overhead")
 SEGMENTS_KEPT: Final = 50

@@ -15,13 +15,14 @@ from simdml.results.critical_path import PathSegment, critical_path
 from simdml.results.evaluation import Evaluation
 from simdml.results.input import InputActivity, input_activity
 from simdml.results.links import LinkLoad, link_loads
-from simdml.results.servers import ServerActivity, server_activity
 from simdml.results.uncertainty import Basis, Uncertainty, uncertainty
 from simdml.strategies.input_pipeline import InputPlan
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from simdml.results.servers import ServerActivity
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class Result:
     @cached_property
     def servers(self) -> ServerActivity | None:
         """What parameter servers did, if there are any."""
+        if not self.recording.execution.shards:
+            return None
+        from simdml.results.servers import server_activity
+
         return server_activity(self.recording)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simdml.errors import InfeasibleError
 from simdml.program.mesh import Mesh
@@ -11,11 +11,13 @@ from simdml.scenario.choices import Choices
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import sequence_length
 from simdml.scenario.places import located
-from simdml.scenario.schema.model_parallel import ContextParallelSpec, ExpertParallelSpec, TensorParallelSpec
 from simdml.scenario.schema.strategy import StrategySpec
 from simdml.strategies import context_parallel, expert_parallel
 from simdml.strategies.job import Job, Spread
 from simdml.workload.spec import ModelSpec, TransformerSpec
+
+if TYPE_CHECKING:
+    from simdml.scenario.schema.model_parallel import ExpertParallelSpec, TensorParallelSpec
 
 STRATEGY = "strategy"
 
@@ -26,6 +28,12 @@ def chosen_spread(scenario: Scenario, section: StrategySpec, mesh: Mesh, system:
     Raises:
         InfeasibleError: an option without the degree it is for.
     """
+    ep = 1 if section.mesh is None else section.mesh.ep
+    context = section.context_parallel
+    if mesh.size("tp") == mesh.size("cp") == 1 and section.tensor_parallel is None and context is None:
+        return Spread(ep=ep)
+    from simdml.scenario.schema.model_parallel import ContextParallelSpec, TensorParallelSpec
+
     tensor = section.tensor_parallel or TensorParallelSpec()
     _check_tensor_parallel(scenario, tensor, mesh)
     asynchronous = False
@@ -34,7 +42,6 @@ def chosen_spread(scenario: Scenario, section: StrategySpec, mesh: Mesh, system:
         megatron = system == "Megatron-LM"
         reason = "Megatron-LM since 2022" if megatron else system
         asynchronous = choices.given_or(tensor.async_all_reduce, key, megatron, reason)
-    context = section.context_parallel
     if context is not None and mesh.size("cp") == 1:
         raise InfeasibleError(
             "context_parallel says how sequences are shared, and cp is 1",
@@ -44,7 +51,6 @@ def chosen_spread(scenario: Scenario, section: StrategySpec, mesh: Mesh, system:
     if context is None and mesh.size("cp") > 1:
         choices.note("strategy.context_parallel.method", ContextParallelSpec().method, "Megatron-LM's p2p")
     method = (context or ContextParallelSpec()).method
-    ep = 1 if section.mesh is None else section.mesh.ep
     return Spread(tensor.sequence_parallel, tensor.overlap, asynchronous, mesh.size("cp"), method, ep)
 
 
@@ -56,6 +62,8 @@ def spread_options(scenario: Scenario, section: StrategySpec, model: ModelSpec, 
     """
     if not isinstance(model, TransformerSpec):
         return {}
+    from simdml.scenario.schema.model_parallel import ExpertParallelSpec
+
     sequence = sequence_length(scenario) or model.default_sequence
     _check_sequence(scenario, sequence, spread)
     options: dict[str, Any] = {} if spread.cp == 1 else {"context_ways": spread.cp}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simdml.registry import Registry
-from simdml.strategies.parameter_server.systems.system import System
+
+if TYPE_CHECKING:
+    from simdml.strategies.parameter_server.systems.system import System
 
 SYSTEMS: Final[Mapping[str, System]] = Registry(
     "simdml.strategies.parameter_server.systems",
