@@ -16,6 +16,7 @@ from simdml.scenario.loading import Scenario
 from simdml.scenario.places import located
 from simdml.scenario.schema.model import ModelSpec as ModelSection
 from simdml.scenario.schema.training import TrainingSpec
+from simdml.workload.architecture import Head
 from simdml.workload.catalog import find_model
 from simdml.workload.model import Model
 from simdml.workload.spec import BuildOptions, ConvnetSpec, ModelSpec, TransformerSpec
@@ -63,8 +64,20 @@ def chosen_model(scenario: Scenario) -> ModelSpec:
             entries = tuple(layer.entry() for layer in section.layers)
             return LayerListSpec(section.name or scenario.name, entries, section.sample_unit)
         if section.config is None:
-            return _resized(find_model(section.name or ""), section.image_size)
-    return _from_config(scenario, section)
+            spec = _resized(find_model(section.name or ""), section.image_size)
+            return _predicting(spec, section.predictions, sequence_length(scenario))
+    return _predicting(_from_config(scenario, section), section.predictions, sequence_length(scenario))
+
+
+def _predicting(spec: ModelSpec, predictions: int | None, sequence: int | None) -> ModelSpec:
+    """Return ``spec`` with logits of so many positions alone; raises InfeasibleError for what predicts all tokens."""
+    if predictions is None:
+        return spec
+    if not isinstance(spec, TransformerSpec) or spec.config.head != Head.BERT:
+        raise InfeasibleError(f"{spec.name} predicts every token", hint="leave predictions out")
+    if predictions > (length := sequence or spec.default_sequence):
+        raise InfeasibleError(f"{predictions} predictions in a sequence of {length} tokens")
+    return replace(spec, config=replace(spec.config, predictions=predictions))
 
 
 def _resized(spec: ModelSpec, image_size: int | None) -> ModelSpec:

@@ -53,6 +53,7 @@ class TransformerConfig:
     ``post_norm`` puts norms after the residual adds (BERT). ``num_experts`` above 0 replaces the MLP by a
     router and experts of size ``ffn``, and ``shared_ffn`` adds an expert of that size for every token; the first
     ``dense_layers`` have an MLP of size ``dense_ffn`` instead, and ``router_bias`` adds a bias an expert to the router.
+    ``predictions`` above 0 are the positions of a sequence that alone get logits, in BERT's head.
     With ``latent``, ``head_size`` is that of its queries. Sliding windows are not represented: attention spans the
     sequence.
     """
@@ -88,6 +89,7 @@ class TransformerConfig:
     dense_layers: int = 0
     dense_ffn: int = 0
     router_bias: bool = False
+    predictions: int = 0
 
     def __post_init__(self) -> None:
         """Raise DocumentError for a size below 1, InfeasibleError for heads or experts that do not fit."""

@@ -15,36 +15,51 @@ from simdml.workload.normalization import norm_layer
 from simdml.workload.operators import Family, Operator, Phase, Split
 
 
+def predicted_rows(batch: Microbatch, config: TransformerConfig) -> int:
+    """Return the tokens of a micro-batch that get logits: all, or ``predictions`` of every sequence."""
+    return batch.samples * config.predictions if config.predictions else batch.tokens
+
+
 def head_block(batch: Microbatch, config: TransformerConfig) -> Block:
     """Return the head; its output is a scalar loss, so nothing crosses further."""
     layers: list[Layer] = []
     if not config.post_norm:
-        layers.append(_norm(batch, config, "final_norm"))
+        layers.append(_norm(batch, config, "final_norm", batch.tokens))
     if config.head == Head.BERT:
         layers += _bert_layers(batch, config)
     layers += [_logits_layer(batch, config), _loss_layer(batch, config)]
     return Block("head", tuple(layers), output_bytes=0.0, recomputable=False)
 
 
-def _norm(batch: Microbatch, config: TransformerConfig, name: str) -> Layer:
-    return norm_layer(batch, name, config.norm, rows=batch.tokens, hidden=config.hidden, bias=config.norm_bias)
+def _norm(batch: Microbatch, config: TransformerConfig, name: str, rows: int) -> Layer:
+    return norm_layer(batch, name, config.norm, rows=rows, hidden=config.hidden, bias=config.norm_bias)
 
 
 def _bert_layers(batch: Microbatch, config: TransformerConfig) -> list[Layer]:
     """BERT's pooler on the first token, next-sentence classifier, and transform before the logits.
 
-    Every position gets logits, as in Hugging Face BertForPreTraining; the original gathers the masked ones.
+    Every position gets logits, as in Hugging Face BertForPreTraining, or the masked ones alone, as in the original.
     """
-    width = config.hidden
-    elements = batch.tokens * width
+    width, rows = config.hidden, predicted_rows(batch, config)
+    elements = rows * width
     gelu = activation_layer(batch, "transform_activation", elements, gated=False, split=False)
     return [
         _dense(batch, "pooler", batch.samples, width, width),
         _dense(batch, "next_sentence", batch.samples, width, 2),
-        _dense(batch, "transform", batch.tokens, width, width),
+        *([_gather(batch, elements, batch.tokens * width)] if rows < batch.tokens else []),
+        _dense(batch, "transform", rows, width, width),
         gelu,
-        _norm(batch, config, "transform_norm"),
+        _norm(batch, config, "transform_norm", rows),
     ]
+
+
+def _gather(batch: Microbatch, elements: int, all_elements: int) -> Layer:
+    """Pick the masked positions; the gradient of the others is 0 (gather_indexes in google-research/bert)."""
+    forward = batch.kernel("gather", elements, elements, family=Family.EMBEDDING)
+    backward = batch.kernel(
+        "gather_gradient", elements, all_elements, family=Family.EMBEDDING, phase=Phase.INPUT_GRADIENT, launches=2
+    )
+    return Layer(name="gather", forward=(forward,), backward=(backward,))
 
 
 def _dense(batch: Microbatch, name: str, rows: int, inputs: int, outputs: int) -> Layer:
@@ -63,7 +78,7 @@ def _logits_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     projection = linear(
         batch,
         "logits",
-        batch.tokens,
+        predicted_rows(batch, config),
         config.hidden,
         config.vocab,
         cut=Cut.COLUMN,
@@ -75,7 +90,7 @@ def _logits_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         forward=projection.forward,
         backward=projection.backward,
         parameters=owned,
-        activations=(batch.kept("input", batch.tokens * config.hidden),),
+        activations=(batch.kept("input", predicted_rows(batch, config) * config.hidden),),
     )
 
 
@@ -84,7 +99,7 @@ def _loss_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
 
     Gathered logits are whole on every tensor-parallel rank, with or without sequence parallelism.
     """
-    logits = batch.tokens * config.vocab
+    logits = predicted_rows(batch, config) * config.vocab
     whole = batch.gathers_logits
     kernels = _parallel_cross_entropy if batch.fused_elementwise else _eager_cross_entropy
     forward, backward = kernels(batch, logits)

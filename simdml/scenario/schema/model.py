@@ -30,6 +30,8 @@ class ModelSpec(DocumentModel):
     """Layers in forward order."""
     sequence: Count | None = None
     """Tokens of a sample; the model's own length by default."""
+    predictions: Count | None = None
+    """Masked positions of a sequence that get logits, gathered first, as in the original BERT; all by default."""
     image_size: Count | None = None
     """Pixels a side of an image; the model's own by default."""
     sample_unit: Literal["images", "sequences"] = "images"

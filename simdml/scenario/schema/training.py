@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from simdml.documents.quantities import Count, DocumentModel
 
 PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
-OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw"]
+OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw", "lamb"]
 
 
 class TrainingSpec(DocumentModel):
