@@ -14,7 +14,8 @@ class Framework:
     """How a framework trains language models, where a row leaves it open.
 
     ``by_megatron`` says whether it lays ranks out on a mesh as Megatron-LM does, with its fused kernels. ``zero1`` is
-    the kind that its sharded optimizer is, ``training`` and ``tensor_parallel`` are what it sets in those sections.
+    the kind that its sharded optimizer is, ``profiles`` name those of its time by device where it is not the default,
+    ``training`` and ``tensor_parallel`` are what it sets in those sections.
     """
 
     name: str
@@ -25,9 +26,12 @@ class Framework:
     data_parallel: dict[str, Any] = field(default_factory=dict)
     tensor_parallel: dict[str, Any] = field(default_factory=dict)
     overlap_p2p: bool | None = None
+    profiles: dict[str, str] = field(default_factory=dict)
 
 
 _UNFUSED, _FLASH_1, _FLASH = {"attention": "unfused"}, {"attention": "flash_1"}, {"attention": "flash"}
+_OF_2023 = {"h100_sxm": "h100_sxm_2023"}
+"""Fitted to fms-fsdp's runs on H100, and chosen for llm-foundry's, of the same time, after rows were seen."""
 _DISTRIBUTED = {"overlap_grad_reduce": True, "overlap_param_gather": True}
 
 FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
@@ -59,9 +63,17 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
     # Composer's FSDP over FullyShardedDataParallel; its MPT configurations of 2023 name attn_impl: triton, the first
     # FlashAttention (mosaicml/llm-foundry, scripts/train/yamls/pretrain, recalled). Chosen after rows were seen,
     # because errors grew with the length of sequences.
-    (r"llm-foundry|composer", Framework("Composer", False, "fsdp1", True, _FLASH_1 | {"gradients": "fp32"})),
+    (
+        r"llm-foundry|composer",
+        Framework("Composer", False, "fsdp1", True, _FLASH_1 | {"gradients": "fp32"}, profiles=_OF_2023),
+    ),
+    # The same compiled: chains of elementwise kernels are one each, as Megatron-LM's fused kernels are (TorchInductor).
+    (
+        r"pytorch fsdp.*torch.compile",
+        Framework("PyTorch FSDP", False, "fsdp1", True, _FLASH | {"kernels": "fused"}, profiles=_OF_2023),
+    ),
     # fms-fsdp: FullyShardedDataParallel with scaled_dot_product_attention (foundation-model-stack/fms-fsdp).
-    (r"pytorch fsdp", Framework("PyTorch FSDP", False, "fsdp1", True, _FLASH)),
+    (r"pytorch fsdp", Framework("PyTorch FSDP", False, "fsdp1", True, _FLASH, profiles=_OF_2023)),
     # flash-attention's training scripts: PyTorch Lightning, DDP or ZeRO-1 (Dao-AILab/flash-attention, training/).
     (r"flash-attention", Framework("flash-attention", False, "zero1", True, _FLASH)),
 )

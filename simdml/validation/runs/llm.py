@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from simdml.validation.runs.frameworks import Framework, framework_of
-from simdml.validation.runs.hardware import cluster_of
+from simdml.validation.runs.hardware import cluster_of, machine_of
 from simdml.validation.runs.memory_readings import measured_memory_bytes
 from simdml.validation.runs.reading import Row, Unusable
 
@@ -30,12 +30,14 @@ def llm_scenario(row: Row) -> Scenario:
     """Return the scenario of a row; raises Unusable with the reason why there is none."""
     _ready(row)
     framework = framework_of(row)
+    profile = framework.profiles.get(machine_of(row).device)
     return {
         "description": f"{row.name}: {row.text('model')} on {row.text('num_gpus')} {row.text('gpu')}",
         **cluster_of(row),
         "model": _model(row),
         "training": _training(row, framework),
         "strategy": _strategy(row, framework),
+        **({"profile": profile} if profile else {}),
     }
 
 
