@@ -19,6 +19,7 @@ from simdml.cluster.cluster import Cluster
 from simdml.costs.collectives.by_name import UNFORCED
 from simdml.costs.collectives.plan import CollectiveCost, CollectiveKind, TransferPlan
 from simdml.costs.compute import ComputeCost, RooflineCost
+from simdml.costs.interference import TakesChannels
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
 from simdml.results.uncertainty import QUANTILES, Basis, Interval, deviates
@@ -55,6 +56,10 @@ class Slowed:
         """Return the plan, slower."""
         nodes = {self.cluster.node_of(member) for member in members}
         return self.cost.plan(kind, members, payload_bytes).slower(self.network if len(nodes) > 1 else self.node)
+
+    def channels(self, members: tuple[int, ...]) -> int:
+        """Return the blocks that a collective of these GPUs has on each of them: as many as without being slower."""
+        return self.cost.channels(members) if isinstance(self.cost, TakesChannels) else 0
 
 
 def resampled(built: Built, basis: Basis, samples: int, spreads: Spreads | None = None) -> Resampled:
