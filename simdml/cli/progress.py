@@ -1,4 +1,4 @@
-"""How far a sweep is, on standard error: a bar on a terminal, else a line now and then."""
+"""How far a sweep or a validation is, on standard error: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -61,6 +61,48 @@ def watch(objective: Objective) -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _Watch(objective, _say, _line, LINE_EVERY_S, now, now)
         return
+    with _bar() as (draw_bar, say):
+
+        def draw(progress: Progress, words: str) -> None:
+            draw_bar(progress.done, progress.total, words)
+
+        yield _Watch(objective, say, draw, BAR_EVERY_S, now, 0.0)
+
+
+@contextmanager
+def watch_rows() -> Iterator[Callable[[int, int], None]]:
+    """Give what to call with how many rows of how many are done."""
+    began = time.monotonic()
+    if not sys.stderr.isatty():
+        yield _Rows(lambda done, total, words: _say(f"{done:,} of {total:,} rows, {words}"), LINE_EVERY_S, began, began)
+        return
+    with _bar() as (draw, _):
+        yield _Rows(draw, BAR_EVERY_S, began, 0.0)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Draws at most every ``every_s`` seconds; rows that were done before the first call take no time."""
+
+    draw: Callable[[int, int, str], None]
+    every_s: float
+    began_s: float
+    drawn_s: float
+    before: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.before is None:
+            self.before = done - 1
+        now = time.monotonic()
+        if now - self.drawn_s >= self.every_s and done < total:
+            self.drawn_s = now
+            left_s = (now - self.began_s) / (done - self.before) * (total - done)
+            self.draw(done, total, f"{left_s:,.0f} s left")
+
+
+@contextmanager
+def _bar() -> Iterator[tuple[Callable[[int, int, str], None], Callable[[str], None]]]:
+    """Give what draws a bar on a terminal, and what says something above it."""
     # rich is loaded for terminals alone.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -70,10 +112,10 @@ def watch(objective: Objective) -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def draw(progress: Progress, words: str) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, description=words, refresh=True)
+        def draw(done: int, total: int, words: str) -> None:
+            bar.update(task, completed=done, total=total, description=words, refresh=True)
 
-        yield _Watch(objective, bar.console.print, draw, BAR_EVERY_S, now, 0.0)
+        yield draw, bar.console.print
 
 
 def _line(progress: Progress, words: str) -> None:

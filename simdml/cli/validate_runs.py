@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from simdml.validation.runs.replay import Replayed
     from simdml.validation.runs.study import RunsValidation
 
-LINE_EVERY_S = 10.0
 WORST_SHOWN = 10
 ROWS_FILE, JSON_FILE = "rows.csv", "validation.json"
 
@@ -59,6 +57,7 @@ def runs(
     them. Rows that cannot be simulated are listed with the reason. With --out, a validation that was stopped goes on
     where it was.
     """
+    from simdml.cli.progress import watch_rows
     from simdml.validation.runs.study import bundled_tables, validate_runs
 
     if coefficients:
@@ -71,7 +70,8 @@ def runs(
     tables = tables or bundled_tables()
     if export_scenarios is not None:
         _export(tables, export_scenarios)
-    validation = validate_runs(tables, processes=jobs, folder=out, progress=_progress())
+    with watch_rows() as progress:
+        validation = validate_runs(tables, processes=jobs, folder=out, progress=progress)
     if explain is not None:
         _explain(validation, explain)
     elif as_json:
@@ -174,16 +174,3 @@ def _export(tables: tuple[Path, ...], folder: Path) -> None:
         write_text(folder / f"{name}.yaml", yaml.safe_dump(scenario, sort_keys=False, width=120))
         written += 1
     click.echo(f"wrote {written} scenarios to {folder}", err=True)
-
-
-def _progress() -> Callable[[int, int], None]:
-    began = said = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said >= LINE_EVERY_S and done < total:
-            said = now
-            click.echo(f"{done:,} of {total:,} rows, {(now - began) / done * (total - done):,.0f} s left", err=True)
-
-    return report

@@ -1,10 +1,12 @@
 """Runs that differ in the number of GPUs alone, as groups and as pictures."""
 
 import csv
+import time
 
 import pytest
 
 from simdml.cli.main import main
+from simdml.cli.progress import watch_rows
 from simdml.validation.runs.figures_of_groups import OF_A_SOURCE, groups_figure, scaling_figure, widest
 from simdml.validation.runs.reading import Row
 from simdml.validation.runs.replay import Replay, Replayed
@@ -96,3 +98,15 @@ def test_a_page_and_its_text_are_written_by_one_command(tmp_path):
     assert {file.name for file in tmp_path.glob("*.svg")} == {
         f"accuracy-{name}.svg" for name in ("accuracy", "groups", "scaling")
     }
+
+
+def test_progress_is_told_in_lines_with_what_is_left(monkeypatch, capsys):
+    monkeypatch.setattr("simdml.cli.progress.LINE_EVERY_S", 0.0)
+    with watch_rows() as progress:
+        # 90 rows are from before: ten rows a second are what this run has done.
+        later = time.monotonic() + 1.0
+        monkeypatch.setattr("simdml.cli.progress.time.monotonic", lambda: later)
+        for done in range(91, 101):
+            progress(done, 110)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "100 of 110 rows, 1 s left"
