@@ -224,6 +224,7 @@ def main() -> None:
     boards = (
         ("Tesla P100-PCIE-16GB", "Tesla P100-PCIE-16GB"),
         ("Tesla V100-PCIE-32GB", "Tesla V100-PCIE-32GB"),
+        ("Tesla T4", "Tesla T4"),
         ("NVIDIA A100-PCIE-40GB", "NVIDIA A100 80GB PCIe"),
     )
     lines: list[str] = []

@@ -31,6 +31,7 @@ class Limits:
 BOARDS = {
     "Tesla P100-PCIE-16GB": Limits("P100 PCIe", {"fp32": 9.3e12}, 732e9, 56),
     "Tesla V100-PCIE-32GB": Limits("V100 PCIe", {"fp32": 14.0e12}, 900e9, 80),
+    "Tesla T4": Limits("T4", {"fp32": 8.1e12}, 320e9, 40),
     "NVIDIA A100-PCIE-40GB": Limits("A100 PCIe 40 GB", {"fp32": 19.5e12}, 1555e9, 108),
     "NVIDIA A100 80GB PCIe": Limits("A100 PCIe 80 GB", {"fp32": 19.5e12}, 1935e9, 108),
     "a100": Limits("A100 SXM 80 GB", {"fp16": 312e12}, 2039e9, 108),

@@ -63,8 +63,8 @@ def test_no_device_has_two_default_profiles():
 def test_unknown_names_list_what_is_known():
     with pytest.raises(UnknownNameError, match="a100_sxm_80gb"):
         load_profile("a100_sxm_80g")
-    with pytest.raises(UnknownNameError, match="t4"):
-        default_profile("t4")
+    with pytest.raises(UnknownNameError, match="l4"):
+        default_profile("l4")
 
 
 def test_scales_multiply_and_leave_the_original():
