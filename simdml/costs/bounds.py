@@ -47,7 +47,7 @@ class LeastSeconds:
     _members: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     _collectives: dict[Collective, float] = field(default_factory=dict)
     _routines: dict[int, tuple[Routine, float]] = field(default_factory=dict)
-    _launched: dict[int, tuple[Instruction, int]] = field(default_factory=dict)
+    _launched: dict[int, tuple[Instruction, float]] = field(default_factory=dict)
     _kernels: dict[int, tuple[Compute, float]] = field(default_factory=dict)
 
     def of(self, instruction: Instruction) -> float:
@@ -77,7 +77,7 @@ class LeastSeconds:
         total = sum(times * self.of(instruction) for instruction, times in counted)
         if not any(isinstance(each, StepEnd) and each.synchronise for each, _ in counted):
             return total / max(stream.lanes, 1)
-        return max(total, self.costs.host_launch_s * sum(times * self._launches(each) for each, times in counted))
+        return max(total, sum(times * self._launching(each) for each, times in counted))
 
     def send(self, distance: int, payload_bytes: float) -> float:
         """Return the least seconds of a message to a rank so many further, or back from it."""
@@ -85,19 +85,20 @@ class LeastSeconds:
         plans = [self.costs.collectives.plan(CollectiveKind.SEND_RECV, pair, payload_bytes) for pair in pairs]
         return min(plan.time_s(payload_bytes) for plan in plans)
 
-    def _launches(self, instruction: Instruction) -> int:
-        """Return how many kernels an instruction launches."""
+    def _launching(self, instruction: Instruction) -> float:
+        """Return seconds that the host takes for the kernels of an instruction."""
         if id(instruction) not in self._launched:
             match instruction:
                 case Compute():
-                    count = sum(operator.launches for operator in instruction.operators)
+                    launches = sum(operator.launches for operator in instruction.operators)
+                    seconds = launches * self.costs.launch_s(instruction.activity)
                 case Beside():
-                    count = sum(map(self._launches, instruction.kernels))
+                    seconds = sum(map(self._launching, instruction.kernels))
                 case Routine():
-                    count = sum(map(self._launches, instruction.instructions))
+                    seconds = sum(map(self._launching, instruction.instructions))
                 case _:
-                    count = 0
-            self._launched[id(instruction)] = (instruction, count)
+                    seconds = 0.0
+            self._launched[id(instruction)] = (instruction, seconds)
         return self._launched[id(instruction)][1]
 
     def _routine(self, instruction: Routine) -> float:

@@ -13,6 +13,7 @@ from simdml.costs.feed import FeedCost
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
+from simdml.program.instructions import Activity
 from simdml.program.merging import part_of
 from simdml.workload.operators import Family, Operator, Phase
 
@@ -37,12 +38,12 @@ def pause(seconds: float) -> Pause:
     return Pause("pause", Family.ELEMENTWISE, Phase.FORWARD, 0.0, 0.0, 0.0, launches=0, seconds=seconds)
 
 
-def owned(costs: Sequence[CostModel], part: int, operator: Operator) -> Operator:
+def owned(costs: Sequence[CostModel], part: int, operator: Operator, activity: Activity) -> Operator:
     """Return what stands for an operator of job ``part`` in a merged program: host seconds a launch are counted in."""
     if isinstance(operator, Pause):
         return operator
     values = {field.name: getattr(operator, field.name) for field in fields(Operator)}
-    values["launches"] = operator.launches * costs[part].host_launch_s
+    values["launches"] = operator.launches * costs[part].launch_s(activity)
     return OwnedOperator(**values, part=part, inner=operator)
 
 

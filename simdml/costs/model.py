@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simdml.costs.collectives.by_name import UNFORCED, Forcing
 from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.compute import ComputeCost
+from simdml.costs.dispatch import NOTHING, Dispatch
 from simdml.costs.feed import UNLIMITED, FeedCost
 from simdml.costs.interference import NO_INTERFERENCE, Interference
 from simdml.costs.messages import MessageCost
+from simdml.program.instructions import Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,11 @@ class CostModel:
     """Costs of one job on one cluster.
 
     ``compute`` by device name; ``collectives`` is the job's communication library and ``transports`` the other ones an
-    instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the host thread takes to
-    launch one kernel; ``host`` is a rank's share of the processors of its node, None where nothing computes there;
-    ``feed`` is what loading training data costs; ``forced`` are algorithms of the library chosen by name;
-    ``interference`` is what devices lose to collectives beside their kernels, by name; nothing where it is left out.
+    instruction may name; ``precision`` is that of the matrix units; ``host_launch_s`` is what the driver takes to
+    launch one kernel, and ``dispatch`` what the framework does before; ``host`` is a rank's share of the processors of
+    its node, None where nothing computes there; ``feed`` is what loading training data costs; ``forced`` are
+    algorithms of the library chosen by name; ``interference`` is what devices lose to collectives beside their kernels,
+    by name; nothing where it is left out.
     """
 
     compute: Mapping[str, ComputeCost]
@@ -43,6 +46,15 @@ class CostModel:
     feed: FeedCost = UNLIMITED
     forced: Forcing = UNFORCED
     interference: Mapping[str, Interference] = field(default_factory=lambda: NO_INTERFERENCE)
+    dispatch: Dispatch = NOTHING
+
+    def launch_s(self, activity: Activity) -> float:
+        """Return what the host thread takes for one kernel of ``activity``, all in all."""
+        return self.host_launch_s * self.dispatch.launch_share + self.dispatch.of(activity)
+
+    def slower_host(self, factor: float) -> CostModel:
+        """Return the same costs with a host thread that takes ``factor`` times as long."""
+        return replace(self, host_launch_s=self.host_launch_s * factor, dispatch=self.dispatch.times(factor))
 
     def of_collective(self, transport: str, group: str) -> CollectiveCost:
         """Return the cost model called ``transport``, or the library's, with what is forced on ``group``."""

@@ -26,6 +26,7 @@ from simdml.program.instructions import (
     Recv,
     Send,
     StepEnd,
+    Synchronise,
     Wait,
 )
 
@@ -42,6 +43,8 @@ def meaning_of(instruction: Instruction) -> Meaning:
             return Meaning(instruction.event, Kind.MARK, "")
         case Wait():
             return Meaning(instruction.event, Kind.WAIT, "")
+        case Synchronise():
+            return Meaning("host waits", Kind.MARK, "")
         case StepEnd():
             return Meaning("end of step", Kind.MARK, "")
         case Recv():

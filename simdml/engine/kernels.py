@@ -11,6 +11,7 @@ from typing import Final
 from weakref import ref
 
 from simdml.costs.compute import ComputeCost
+from simdml.costs.dispatch import NOTHING, Dispatch
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import Slowing
 from simdml.engine.execution import Kind, Segment
@@ -27,7 +28,8 @@ class Kernels:
 
     Those with collectives ``beside`` them take longer still.
 
-    Kernels run one after the other, each once the host has launched it, which takes ``host_launch_s`` a launch.
+    Kernels run one after the other, each once the host has launched it, which takes ``host_launch_s`` and what
+    ``dispatch`` says a launch.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Kernels:
         host_launch_s: float,
         slowdown: float,
         beside: tuple[Slowing, ...] = (),
+        dispatch: Dispatch = NOTHING,
     ) -> None:
         self._cost = cost
         self._precision = precision
-        self._host_launch_s = host_launch_s
+        self._host_launch_s = host_launch_s * dispatch.launch_share
+        self._dispatch = dispatch
         self._slowdown = slowdown
         self._beside = {each.activity: each for each in beside}
         self._timed: dict[int, Timed] = {}
@@ -65,6 +69,7 @@ class Kernels:
 
     def _priced(self, instruction: Compute) -> Timed:
         seconds = launched = launching = 0.0
+        launch_s = self._host_launch_s + self._dispatch.of(instruction.activity)
         slowing = self._beside.get(instruction.activity)
         products = others = self._slowdown
         if slowing is not None:
@@ -72,7 +77,7 @@ class Kernels:
         for operator in instruction.operators:
             slower = products if operator.family in _PRODUCTS else others
             kernel = quantize(self._cost.seconds(operator, self._precision) * slower)
-            launching += quantize(operator.launches * self._host_launch_s)
+            launching += quantize(operator.launches * launch_s)
             launched = max(launched, launching) + kernel
             seconds += kernel
         return Timed.of(Segment(instruction.label, Kind.BUSY, instruction.activity, seconds), launched, launching)
@@ -85,7 +90,12 @@ def _forget(kernels: ref[Kernels], number: int, _: ref[Compute]) -> None:
 
 @lru_cache(maxsize=DEVICES_KEPT)
 def kernels(
-    cost: ComputeCost, precision: str, host_launch_s: float, slowdown: float, beside: tuple[Slowing, ...] = ()
+    cost: ComputeCost,
+    precision: str,
+    host_launch_s: float,
+    slowdown: float,
+    beside: tuple[Slowing, ...] = (),
+    dispatch: Dispatch = NOTHING,
 ) -> Kernels:
     """Return :class:`Kernels`, the same for equal arguments."""
-    return Kernels(cost, precision, host_launch_s, slowdown, beside)
+    return Kernels(cost, precision, host_launch_s, slowdown, beside, dispatch)

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from math import inf
 
 from simdml.engine import operations as ops
-from simdml.engine.stream import Host, Operation, PacedStream, Stream
+from simdml.engine.stream import Operation, PacedStream, Stream
 
 
 class Launching:
-    """The hosts that ``streams`` wait for."""
+    """The streams whose hosts ``streams`` wait for."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
-        self._launched = [(stream, hosts) for stream, hosts in zip(streams, _hosts(streams), strict=True) if hosts]
+        self._launched = [(stream, fed) for stream, fed in zip(streams, _fed(streams), strict=True) if fed]
         self._leads: dict[tuple[int, int], float] = {}
 
     def decisive(self, now: float) -> frozenset[int]:
-        """Return the identities of hosts whose begin of the step may decide when something ends after ``now``."""
+        """Return the identities of streams, when whose hosts began may decide when something ends after ``now``."""
         found: set[int] = set()
-        for stream, hosts in self._launched:
+        for stream, fed in self._launched:
             # A paced stream may be in the middle of an operation, which ends its duration after the stream was ready.
             begins = stream.ready if isinstance(stream, PacedStream) else max(stream.ready, now)
-            if max(host.base for host in hosts) + self._lead(stream) > begins:
-                found.update(map(id, hosts))
+            if max(each.host.base + each.late for each in fed) + self._lead(stream) > begins:
+                found.update(map(id, fed))
         return frozenset(found)
 
     def _lead(self, stream: Stream) -> float:
@@ -64,19 +64,19 @@ def lead(operations: Sequence[Operation]) -> float:
 _LAUNCHED = {ops.Delay, ops.VaryingDelay, ops.Together}
 
 
-def _hosts(streams: Sequence[Stream]) -> list[list[Host]]:
-    """Return for each stream the hosts that launch what it does, and what others do in joint stretches with it."""
+def _fed(streams: Sequence[Stream]) -> list[list[Stream]]:
+    """Return for each stream those that hosts launch something for: itself, and others in joint stretches with it."""
     meetings = [
         {id(operation.meeting): None for operation in stream.operations if type(operation) is ops.Together}
         for stream in streams
     ]
-    members: dict[int, dict[int, Host]] = defaultdict(dict)
+    members: dict[int, dict[int, Stream]] = defaultdict(dict)
     for stream, those in zip(streams, meetings, strict=True):
         for meeting in those:
-            members[meeting][id(stream.host)] = stream.host
+            members[meeting][id(stream)] = stream
     found = []
     for stream, those in zip(streams, meetings, strict=True):
-        own = {id(stream.host): stream.host} if _launches(stream) else {}
+        own = {id(stream): stream} if _launches(stream) else {}
         for meeting in those:
             own |= members[meeting]
         found.append(list(own.values()))

@@ -25,7 +25,7 @@ from simdml.engine.remembered import transfers_and_classes
 from simdml.engine.serving import Serving
 from simdml.engine.stream import Agenda, Host, Operation, PacedStream, Stream
 from simdml.engine.undisturbed import Undisturbed
-from simdml.program.instructions import Instruction, Portions
+from simdml.program.instructions import Instruction, Portions, Synchronise
 from simdml.program.program import Program
 
 
@@ -80,6 +80,16 @@ class _EveryTime:
 
     def write(self, lowered: Lowered) -> None:
         lowered.add(self.endpoints.operation(self.instruction, self.stream), self.meaning)
+
+
+@dataclass(frozen=True, slots=True)
+class _Synchronising:
+    """The host waiting for the device; when it would have come to it depends on what stands before."""
+
+    meaning: Meaning
+
+    def write(self, lowered: Lowered) -> None:
+        lowered.add(ops.Synchronise(lowered.clock), self.meaning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +174,8 @@ class _Builder:
         meaning = self.meanings.get(id(piece))
         if meaning is None:
             meaning = self.meanings[id(piece)] = meaning_of(instruction)
+        if isinstance(instruction, Synchronise):
+            return _Synchronising(meaning)
         if counts_itself(instruction):
             return _EveryTime(instruction, stream, endpoints, meaning)
         return _Alone(endpoints.operation(instruction, stream), meaning)

@@ -35,7 +35,7 @@ class Delay:
         """End after the duration, or later if the host is behind."""
         start = stream.ready
         end = start + self.duration
-        bound = stream.host.base + self.launched
+        bound = stream.host.base + stream.late + self.launched
         if bound > end:
             start += bound - end
             end = bound
@@ -50,7 +50,7 @@ class VaryingDelay(Delay):
     def begin(self, stream: Stream) -> bool:
         """End after the duration times the factor, or later if the host is behind."""
         start = stream.ready
-        start += max(stream.host.base + self.launched - start - self.duration, 0.0)
+        start += max(stream.host.base + stream.late + self.launched - start - self.duration, 0.0)
         return stream.advance(start, start + quantize(self.duration * stream.host.factor))
 
 
@@ -142,7 +142,7 @@ class Meeting:
         """Join; when all have come, it starts."""
         arrived, bases = self.arrived, self.bases
         arrived.append((stream, together))
-        bases[together.member] = stream.host.base
+        bases[together.member] = stream.host.base + stream.late
         if len(arrived) < self.size:
             return
         self.arrived = []
@@ -381,6 +381,23 @@ class Wait:
             waiter.go_on()
 
 
+class Synchronise:
+    """The host waits for the device: what follows is launched ``clock`` seconds into the step at the earliest, or now.
+
+    ``clock`` is when a host that never waits has launched all before it. On the tick.
+    """
+
+    __slots__ = ("clock",)
+
+    def __init__(self, clock: float) -> None:
+        self.clock = clock
+
+    def begin(self, stream: Stream) -> bool:
+        """Let the host be as late as the stream is."""
+        stream.late = max(stream.late, stream.ready - stream.host.base - self.clock)
+        return True
+
+
 class StepEnd:
     """The end of a step: report it, and let the host begin the next if it waited for the device."""
 
@@ -397,6 +414,7 @@ class StepEnd:
             return False
         if self.synchronise:
             stream.host.base = stream.ready
+            stream.late = 0.0
         stream.host.next_step()
         self.report(stream)
         return True

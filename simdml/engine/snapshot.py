@@ -93,7 +93,7 @@ class _Reader:
             yield from server_state(self.execution, self.streams)
 
     def _stream(self, stream: Stream) -> Hashable:
-        base = stream.host.base - self.now if id(stream.host) in self.decisive else BEHIND
+        base = stream.host.base + stream.late - self.now if id(stream) in self.decisive else BEHIND
         if isinstance(stream, Lane):
             # What a lane without a task did last decides about nothing.
             return (stream.task, stream.index, stream.ready - self.now, base) if stream.task is not None else base

@@ -82,7 +82,7 @@ class Stream(Track):
     """Operations in order, again every step; those before ``repeats_from`` in the first step alone.
 
     The stream is its own event on SimPy's heap. ``ready`` is its clock: when it has done all before the operation in
-    hand.
+    hand. ``late`` is how many seconds the host is behind because it waited for the stream in this step.
     """
 
     _ok = True
@@ -98,6 +98,7 @@ class Stream(Track):
         self.index = 0
         self.step = 0
         self.ready = 0.0
+        self.late = 0.0
         self.callbacks: list[Callable[[Any], None]] | None = None
 
     def assign(self, operations: Sequence[Operation], repeats_from: int) -> None:

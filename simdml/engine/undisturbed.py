@@ -180,10 +180,10 @@ class Undisturbed:
         cost = self._costs.compute[self._execution.cluster.device(gpu).name]
         if on_host and self._costs.host is not None:
             cost = self._costs.host
-        slowdown = self._conditions.slowdown(gpu)
+        costs, slowdown = self._costs, self._conditions.slowdown(gpu)
         alike = Alike(self._program.class_of_rank[rank], self._execution.cluster.device(gpu).name, slowdown)
         beside = () if on_host else self._conditions.beside.get(alike, ())
-        return kernels(cost, self._costs.precision, self._costs.host_launch_s, slowdown, beside)
+        return kernels(cost, costs.precision, costs.host_launch_s, slowdown, beside, costs.dispatch)
 
     def _private_collective(self, instruction: Collective, rank: int) -> Timed | None:
         """Return what a collective takes whose members are of one rank class, on links that are never contended."""

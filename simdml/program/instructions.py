@@ -209,6 +209,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Synchronise:
+    """The host waits here until the device has done all that this stream was given (``cudaDeviceSynchronize``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepEnd:
     """The end of one training step on this rank; ``synchronise`` makes the host wait for the device here."""
 
@@ -229,5 +234,6 @@ Instruction = (
     | Portions
     | Record
     | Wait
+    | Synchronise
     | StepEnd
 )

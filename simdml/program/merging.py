@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import (
+    Activity,
     Beside,
     Collective,
     Compute,
@@ -31,6 +32,8 @@ from simdml.program.servers import in_lockstep
 from simdml.workload.operators import Operator
 
 SEPARATOR = "/"
+OperatorOf = Callable[[int, Operator, Activity], Operator]
+"""What stands for an operator of a part, given what it is part of."""
 
 
 def qualified(part: int, name: str) -> str:
@@ -88,7 +91,7 @@ class MergedGroup(Group):
         return mesh.first(self.part) + self.inner.members(mesh.parts[self.part])
 
 
-def merge(programs: Sequence[Program], operator_of: Callable[[int, Operator], Operator] | None = None) -> Program:
+def merge(programs: Sequence[Program], operator_of: OperatorOf | None = None) -> Program:
     """Return one program that does what ``programs`` do, side by side, each on the devices it names.
 
     ``operator_of`` returns what stands for an operator of a part, where their kernels are priced differently.
@@ -141,7 +144,7 @@ def _refuse(programs: Sequence[Program]) -> None:
 class _Rewriting:
     """Rewrites the instructions of one part; the same object becomes the same object."""
 
-    def __init__(self, part: int, operator_of: Callable[[int, Operator], Operator] | None, first_server: int) -> None:
+    def __init__(self, part: int, operator_of: OperatorOf | None, first_server: int) -> None:
         self._part = part
         self._operator_of = operator_of
         self._first_server = first_server
@@ -197,7 +200,10 @@ class _Rewriting:
         if self._operator_of is None:
             return instruction
         return replace(
-            instruction, operators=tuple(self._operator_of(self._part, each) for each in instruction.operators)
+            instruction,
+            operators=tuple(
+                self._operator_of(self._part, each, instruction.activity) for each in instruction.operators
+            ),
         )
 
     def _collective(self, instruction: Collective) -> Collective:

@@ -28,6 +28,7 @@ from simdml.program.instructions import (
     Routine,
     Send,
     StepEnd,
+    Synchronise,
     Wait,
 )
 from simdml.program.mesh import Group, Mesh
@@ -176,6 +177,8 @@ def describe(instruction: Instruction) -> str:  # noqa: PLR0911, PLR0912 - one l
             return f"record {instruction.event}"
         case Wait():
             return f"wait {instruction.event}"
+        case Synchronise():
+            return "host waits for device"
         case StepEnd():
             return "end of step"
         case Routine():

@@ -122,7 +122,9 @@ class Pricing:
         for operator in compute.operators:
             kernel = (operator.family, operator.phase, operator.flops, operator.bytes)
             priced.device_s[kernel] += cost.seconds(operator, costs.precision)
-        priced.launch_s += kernels(cost, costs.precision, costs.host_launch_s, 1.0).timed(compute).host_s
+        priced.launch_s += (
+            kernels(cost, costs.precision, costs.host_launch_s, 1.0, (), costs.dispatch).timed(compute).host_s
+        )
 
     def _moved(self, rank: int) -> Iterator[tuple[tuple[str, str], CostGroup]]:
         for instruction, _ in self._instructions(rank):

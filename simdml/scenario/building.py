@@ -19,6 +19,7 @@ from simdml.scenario.clusters import build_cluster, num_gpus, worker_nodes
 from simdml.scenario.costs import Priced, build_costs
 from simdml.scenario.data_parallel import launch_scale, offloads, with_clock
 from simdml.scenario.degrees import common_divisors
+from simdml.scenario.dispatching import chosen_dispatch
 from simdml.scenario.input import build_input
 from simdml.scenario.loading import Scenario
 from simdml.scenario.models import chosen_model, model_builder, sequence_length
@@ -90,7 +91,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     servers = strategy_section(scenario, gpus).parameter_server
     fed = build_input(scenario, model, training, plans.parameter_server, choices)
     cluster = cluster if fed is None else fed.on(cluster)
-    priced = build_costs(scenario, cluster, gpus, servers, choices)
+    priced = build_costs(scenario, cluster, gpus, servers, choices, chosen_dispatch(scenario, plans, choices))
     options = _model_options(scenario, model, training, plans, choices, fused_kernels=fused_kernels)
     job = Job(
         name=scenario.name,
@@ -125,7 +126,7 @@ def build(scenario: Scenario, cluster: Cluster | None = None) -> Built:
     return Built(
         scenario=scenario,
         job=job,
-        costs=replace(costs, host_launch_s=costs.host_launch_s * launch_scale(plans.data_parallel, gpus)),
+        costs=costs.slower_host(launch_scale(plans.data_parallel, gpus)),
         profile=priced.profile,
         choices=tuple(choices.made),
         inputs=_inputs(scenario, job, priced),

@@ -21,6 +21,7 @@ from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.collectives.rooted import HierarchicalCopies, RootCopies
 from simdml.costs.collectives.simple import IdealRing
 from simdml.costs.compute import roofline
+from simdml.costs.dispatch import NOTHING, THREAD_SPEED, Dispatch
 from simdml.costs.host import HostCost
 from simdml.costs.interference import NO_INTERFERENCE, Interference
 from simdml.costs.messages import MessageCost
@@ -74,9 +75,17 @@ class Priced:
 
 
 def build_costs(
-    scenario: Scenario, cluster: Cluster, gpus: int, servers: ParameterServerSpec | None, choices: Choices
+    scenario: Scenario,
+    cluster: Cluster,
+    gpus: int,
+    servers: ParameterServerSpec | None,
+    choices: Choices,
+    dispatch: Dispatch = NOTHING,
 ) -> Priced:
     """Return the costs of the scenario on the first ``gpus`` GPUs of ``cluster``.
+
+    ``dispatch`` is what a framework's host thread does on the processor it was measured on. A profile of kernels that
+    take no time to launch is that of a CPU: its kernels were timed with all that a framework does.
 
     Raises:
         UnknownNameError: no such profile or fit, or no profile for a device.
@@ -93,17 +102,20 @@ def build_costs(
                 hint=f"precisions it has: {', '.join(sorted(device.peak_flops))}",
             )
     library = _library(scenario, cluster, choices)
+    launch_s = next(iter(profiles.values())).host_launch_s
+    thread_speed = THREAD_SPEED.get(cluster.template(cluster.node_of(0)).cpu.generation, 1.0)
     costs = CostModel(
         compute={name: roofline(profiles[name], device) for name, device in devices.items()},
         collectives=library.cost,
         messages=_messages(cluster, servers),
         precision=precision,
-        host_launch_s=next(iter(profiles.values())).host_launch_s,
+        host_launch_s=launch_s,
         server=ServerCost() if servers is None else ServerCost(servers.server_rate, servers.server_per_message),
         transports=_transports(cluster, servers),
         host=_host(cluster, gpus),
         forced=library.forced,
         interference=_interference(scenario, devices),
+        dispatch=dispatch.times(1 / thread_speed) if launch_s else NOTHING,
     )
     return Priced(costs, profiles, library)
 

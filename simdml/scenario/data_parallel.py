@@ -98,7 +98,7 @@ def with_clock(plan: ReplicaPlan | None, priced: Priced) -> ReplicaPlan | None:
     assert isinstance(plan, HorovodPlan)
     costs = priced.costs
     compute = next(iter(costs.compute.values()))
-    return plan.timed(KernelClock(compute, costs.precision, costs.host_launch_s))
+    return plan.timed(KernelClock(compute, costs.precision, costs.host_launch_s, costs.dispatch))
 
 
 def offloads(plan: ReplicaPlan | None) -> bool:

@@ -19,6 +19,7 @@ from simdml.program.instructions import (
     Recv,
     Send,
     StepEnd,
+    Synchronise,
     Wait,
 )
 from simdml.program.mesh import Group
@@ -215,8 +216,12 @@ class _StageProgram:
         blocking = not self.job.pipeline.overlap_p2p
         return _Messages(
             stream=self.pipeline.stream(hop),
-            receive=(Recv(hop.way, "pp", hop.offset, hop.channel), *((gather,) if scattered and not sharded else ())),
-            announce=(Record(ready), *((Wait(sent),) if blocking else ())),
+            receive=(
+                Recv(hop.way, "pp", hop.offset, hop.channel),
+                *((Synchronise(),) if blocking else ()),
+                *((gather,) if scattered and not sharded else ()),
+            ),
+            announce=(Record(ready), *((Wait(sent), Synchronise()) if blocking else ())),
             send=(Wait(ready), send, *((Record(sent),) if blocking else ())),
         )
 

@@ -103,6 +103,7 @@ def recosted(built: Built, factors: Factors) -> CostModel:
         collectives=Slowed(costs.collectives, cluster, factors[CostGroup.NODE], factors[CostGroup.NETWORK]),
         messages=replace(costs.messages, slowdown=copies if built.job.parameter_server is None else servers),
         host_launch_s=costs.host_launch_s * factors[CostGroup.LAUNCHES],
+        dispatch=costs.dispatch.times(factors[CostGroup.LAUNCHES]),
         server=ServerCost(costs.server.bytes_per_s / servers, costs.server.per_message_s * servers),
         transports={name: Slowed(cost, cluster, copies, copies) for name, cost in costs.transports.items()},
     )

@@ -11,6 +11,7 @@ from simdml.calibration.profile import load_profile
 from simdml.cluster.device import find_device
 from simdml.costs import compute
 from simdml.costs.compute import ConstantCost, RooflineCost, roofline
+from simdml.costs.dispatch import Dispatch
 from simdml.engine.kernels import Kernels, kernels
 from simdml.program.instructions import Activity, Compute
 from simdml.scenario.simulate import run
@@ -77,6 +78,7 @@ def test_kernels_are_remembered_by_all_that_they_depend_on():
         (cost, "tf32", 0.0, 1.0),
         (cost, "fp16", 1e-3, 1.0),
         (cost, "fp16", 0.0, 1.5),
+        (cost, "fp16", 0.0, 1.0, (), Dispatch(forward_s=1e-5)),
     ):
         assert kernels(*other) is not known
         assert kernels(*other).timed(instruction) == Kernels(*other).timed(instruction)

@@ -137,7 +137,7 @@ def assert_same(partition, other):
 
 def test_everything_costs_and_conditions_consist_of_was_thought_of():
     """What is added to either is part of the keys, or changes neither transfers nor classes."""
-    of_kernels_and_servers = {"compute", "precision", "host_launch_s", "server", "host", "interference"}
+    of_kernels_and_servers = {"compute", "precision", "host_launch_s", "server", "host", "interference", "dispatch"}
     in_keys = {field.name for field in fields(remembered._Transfers)} - {"program", "cluster", "costs"}
     assert {field.name for field in fields(CostModel)} == in_keys | of_kernels_and_servers
     of_classes = {"slow_gpus", "link_bytes_per_s", "jitter_cv", "seed"}

@@ -238,3 +238,15 @@ def test_cuda_asked_for_but_missing_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="no CUDA device"):
         measuring.choose_device("cuda")
+
+
+def test_host_time_of_layers(tmp_path):
+    path = tmp_path / "h.json"
+    run_program("host", "--only", "megatron", "--only", "call", "--clock", "process", "--out", path)
+    cases = readings(path)["cases"]
+    assert len(cases) == 10
+    found = {(c["case"]["phase"], c["case"]["checkpointed"]): c for c in cases if c["case"]["op"] == "megatron"}
+    assert found["backward", True]["kernels"] == pytest.approx(
+        found["backward", False]["kernels"] + found["forward", False]["kernels"]
+    )
+    assert 15 < found["forward", False]["kernels"] < 20

@@ -41,14 +41,14 @@ def test_a_pipeline_fills_and_drains_once():
     """Forward of m micro-batches through p equal stages takes (m + p - 1) / m times as long as without a bubble."""
     stages, microbatches = 4, 8
     layers = [
-        {"name": f"l{n}", "kind": "linear", "inputs": 4096, "outputs": 4096, "rows": 256, "output_bytes": "1 B"}
+        {"name": f"l{n}", "kind": "linear", "inputs": 4096, "outputs": 4096, "rows": 1024, "output_bytes": "1 B"}
         for n in range(stages)
     ]
     base = {
         "cluster": {"name": "dgx_a100", "nodes": 1},
         "gpus": stages,
         "model": {"name": "layers", "layers": layers},
-        "training": {"global_batch": 4 * microbatches, "precision": "bf16"},
+        "training": {"global_batch": 4 * microbatches, "precision": "bf16", "dispatch": "graph"},
         "strategy": {"mesh": {"pp": stages}, "pipeline": {"microbatch": 4, "schedule": "1f1b"}},
         "evaluation": {"every": 10, "samples": 4 * microbatches},
     }

@@ -22,7 +22,7 @@ def job(nodes=1, gpus=2, batch=16, cores=48, **changes):
     scenario = {
         "cluster": {"name": "pcie_8gpu_25gbe", "nodes": nodes, "node.gpus.count": gpus, "node.cpu.cores": cores},
         "model": {"name": "layers", "layers": LAYERS},
-        "training": {"batch_per_gpu": batch},
+        "training": {"batch_per_gpu": batch, "dispatch": "graph"},
         "strategy": "ddp",
     }
     return scenario | changes

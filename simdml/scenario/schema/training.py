@@ -10,6 +10,7 @@ from simdml.documents.quantities import Count, DocumentModel
 
 PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw", "lamb"]
+DispatchName = Literal["megatron", "pytorch", "graph", "cuda_graphs"]
 
 
 class TrainingSpec(DocumentModel):
@@ -51,6 +52,8 @@ class TrainingSpec(DocumentModel):
     """Whether a root-mean-square norm is one kernel (FlashAttention's, Apex's) or a chain of them; as the kernels."""
     logits: Literal["split", "gathered"] = "split"
     """What tensor-parallel ranks compute the loss of: their part of the vocabulary (Megatron-LM), or all of it each."""
+    dispatch: DispatchName | None = None
+    """What the host does for a kernel before launching it: as Megatron-LM, eager PyTorch, a graph or CUDA graphs do."""
     fused_optimizer: bool | None = None
     """Whether one kernel does the whole update (fused=True in torch.optim), or several; as the kernels by default."""
 

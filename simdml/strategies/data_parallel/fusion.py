@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from simdml.costs.compute import ComputeCost
+from simdml.costs.dispatch import NOTHING, Dispatch
+from simdml.program.instructions import Activity, Compute
 from simdml.strategies.data_parallel.buckets import Bucket
 from simdml.strategies.stage_code import StageCode
 from simdml.workload.operators import Operator
@@ -19,15 +21,20 @@ from simdml.workload.operators import Operator
 
 @dataclass(frozen=True, slots=True)
 class KernelClock:
-    """What kernels take on the device, and what the host takes to launch one."""
+    """What kernels take on the device, and what the host takes to launch one, by what it is part of."""
 
     cost: ComputeCost
     precision: str
     launch_s: float
+    dispatch: Dispatch = NOTHING
 
     def kernel_s(self, operator: Operator) -> float:
         """Return seconds of one kernel."""
         return self.cost.seconds(operator, self.precision)
+
+    def host_s(self, operator: Operator, activity: Activity) -> float:
+        """Return seconds until the host has launched an operator's kernels."""
+        return operator.launches * (self.launch_s * self.dispatch.launch_share + self.dispatch.of(activity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,13 @@ def submissions(code: StageCode, gradient_bytes: int, micro_batches: int, clock:
     """
     before = [op for step in code.forward_steps() for op in _operators(step.instructions)]
     whole = [*before, *(op for step in code.backward_steps() for op in _operators(step.instructions))]
-    launched = sum(op.launches for op in whole) * clock.launch_s * (micro_batches - 1)
-    computed = sum(clock.kernel_s(op) for op in whole) * (micro_batches - 1)
+    launched = sum(clock.host_s(*op) for op in whole) * (micro_batches - 1)
+    computed = sum(clock.kernel_s(op) for op, _ in whole) * (micro_batches - 1)
 
-    def run(operators: Sequence[Operator]) -> None:
+    def run(operators: Sequence[tuple[Operator, Activity]]) -> None:
         nonlocal launched, computed
-        for op in operators:
-            launched += op.launches * clock.launch_s
+        for op, activity in operators:
+            launched += clock.host_s(op, activity)
             computed = max(computed, launched) + clock.kernel_s(op)
 
     run(before)
@@ -102,5 +109,6 @@ def _fused(gradients: Sequence[Submission], indices: range, threshold: int) -> l
     return [*groups, tuple(members)] if members else groups
 
 
-def _operators(instructions: Sequence[object]) -> list[Operator]:
-    return [op for instruction in instructions for op in getattr(instruction, "operators", ())]
+def _operators(instructions: Sequence[object]) -> list[tuple[Operator, Activity]]:
+    computes = (instruction for instruction in instructions if isinstance(instruction, Compute))
+    return [(operator, compute.activity) for compute in computes for operator in compute.operators]

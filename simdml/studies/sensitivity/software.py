@@ -43,8 +43,8 @@ def faster_kernels(families: tuple[Family, ...]) -> Callable[[Built, float], Bui
 
 def shorter_launches(built: Built, factor: float) -> Built | None:
     """Change the time the host takes to launch a kernel."""
-    launch_s = built.costs.host_launch_s
-    return replace(built, costs=replace(built.costs, host_launch_s=launch_s / factor)) if launch_s else None
+    costs = built.costs
+    return replace(built, costs=costs.slower_host(1 / factor)) if costs.host_launch_s else None
 
 
 def shorter_collectives(built: Built, factor: float) -> Built | None:

@@ -81,6 +81,9 @@ def _training(row: Row) -> dict[str, Any]:
         training["fused_optimizer"] = not row.has("framework", "tensorflow1")
     if accumulation > 1:
         training["microbatch"] = batch
+    if not row.has("framework", "pytorch", "torch"):
+        # TensorFlow, MXNet, MindSpore and PaddlePaddle build a graph first and run it in C++.
+        training["dispatch"] = "graph"
     if row.has("dtype", "amp", "mixed"):
         training["autocast"] = True
     return training | (layout_of(row) if training["precision"] == "fp16" and not row.has("model", "bert") else {})
