@@ -214,6 +214,16 @@ TERMS = (
         "facebookincubator/gloo, gloo/allreduce.cc",
     ),
     Term(
+        "interference",
+        "Kernels beside a collective are slower: NCCL's channels are thread blocks that stay on multiprocessors until "
+        "it has ended. Matrix products on Hopper and later are persistent and need a second round. "
+        "communication: {interference: none} leaves it out.",
+        "1 - channels / multiprocessors of the rate; 1/2 for products on Hopper",
+        "1",
+        "NVIDIA/nccl, src/enqueue.cc; simdml, costs/interference.py",
+        ("overlap slowdown",),
+    ),
+    Term(
         "communication fit",
         "Measured corrections to NCCL's own model: an overhead for each call, scales of latency and bandwidth, and a "
         "ramp at middle sizes.",
