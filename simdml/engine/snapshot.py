@@ -121,7 +121,8 @@ class _Reader:
                 at_once.setdefault((time - self.now, priority), []).append(what)
         ordered = bool(self.execution.shards or self.queues)
         for when, those in at_once.items():
-            yield when, tuple(those) if ordered else frozenset(Counter(those).items())
+            alone = ordered or len(those) == 1
+            yield when, tuple(those) if alone else frozenset(Counter(those).items())
 
     def _event(self, event: Any) -> Hashable:
         """Return what is on the heap, None if it does nothing when its time comes."""

@@ -1,4 +1,4 @@
-"""Several slow GPUs in different lanes, stages and replicas: folded, coarsened and extrapolated as the plain run, ``==``."""
+"""Slow GPUs in several lanes, stages and replicas: folded, coarsened and extrapolated as every rank alone, ``==``."""
 
 import pytest
 from hypothesis import given, settings
