@@ -117,12 +117,18 @@ class Network:
         """Return the bundles with transfers under way or booked."""
         return [bundle for bundle in self._bundles.values() if bundle.count]
 
+    def unsettled(self) -> list[Bundle]:
+        """Return the bundles whose rates are to be worked out anew, at the end of this moment."""
+        return list(self._dirty)
+
     def clear(self) -> None:
         """Forget what is under way, and with it who waits for it; nothing more is to happen."""
         for bundle in self._bundles.values():
             bundle.booked.clear()
             bundle.tags.clear()
             bundle.wakeup = None
+        self._reservations.clear()
+        self._dirty.clear()
         ways = (self._when_departing, self._when_departing_ahead, self._when_ending, self._when_done)
         for callbacks in ways:
             callbacks.clear()

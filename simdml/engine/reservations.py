@@ -48,6 +48,12 @@ class Reservations:
         for link in booking.bundle.links:
             del on_link[link][booking]
 
+    def clear(self) -> None:
+        """Forget all transfers."""
+        self.num = 0
+        for reserved in self._on_link:
+            reserved.clear()
+
     def on(self, links: Sequence[int]) -> list[Booking]:
         """Return the transfers for which some of ``links`` are reserved, each once, in the order they came."""
         return list(dict.fromkeys(booking for link in links for booking in self._on_link[link]))

@@ -19,6 +19,7 @@ from simdml.engine.folding import uses_servers
 from simdml.engine.lanes import Lane
 from simdml.engine.lowering import lower
 from simdml.engine.recurrence import Period, Recurrence
+from simdml.engine.repetition import Midst, midst
 from simdml.engine.steady_state import Estimate, estimate
 from simdml.engine.stream import Stream
 from simdml.errors import InfeasibleError
@@ -212,6 +213,7 @@ class _Run:
     ) -> None:
         asynchronous = not all(in_lockstep(server.consistency) for server in program.servers)
         self.env = SimEnvironment()
+        self.conditions = conditions
         self.counter = _StepCounter(self.env, asynchronous=asynchronous)
         self.execution = lower(
             program, cluster, costs, self.env, self.counter.report, conditions, folded=folded, coarsened=coarsened
@@ -236,10 +238,15 @@ class _Run:
 
     def repeat(self, steps: int | None) -> None:
         """Run so many steps, or until the state recurs or, where queues may drift for ever, steps hardly differ."""
-        recording, recurrence = self.recording, self.recurrence
+        recording, recurrence, middle = self.recording, self.recurrence, None if steps else self._middle()
         queues = bool(self.execution.shards) or _has_lanes(self.execution)
         for step in range(1, (steps or MOST_STEPS * recording.memory) + 1):
-            self.env.run(until=self.counter.expect(step))
+            done = self.counter.expect(step)
+            if middle is not None and step <= 2 and middle.recurs_in(step):
+                recording.steps = step
+                recording.keep(Period(1, 0, middle.go_on(step), step - 1))
+                return
+            self.env.run(until=done)
             recording.steps = step
             if recurrence.open:
                 recurrence.look(step)
@@ -248,6 +255,16 @@ class _Run:
                 return
             if step != steps:
                 self._restart_activity()
+
+    def _middle(self) -> Midst | None:
+        """Return where to look whether the second step is the first one again: it is, if all ranks are as rated.
+
+        Where some are slow, others begin the second step at other times than all did the first one.
+        """
+        conditions, execution = self.conditions, self.execution
+        if conditions.slow_gpus or conditions.link_bytes_per_s or execution.shards or _has_lanes(execution):
+            return None
+        return midst(execution, self.counter.ends)
 
     def estimate(self, steps: int | None, half_width: float) -> None:
         """Run so many steps, or until the mean step time is known well enough: exactly, if the state recurs."""

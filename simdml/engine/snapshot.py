@@ -160,7 +160,7 @@ class _Reader:
             case TaskQueue():
                 return "dispatch", self.queues.index(owner)
             case Network():
-                return "settle"
+                return "settle", frozenset(map(id, owner.unsettled()))
             case Runner():
                 return "sent", self.number[id(owner.stream)]
         raise _OpaqueError

@@ -118,7 +118,7 @@ class Stream(Track):
 
         Returns whether the stream goes on to the next at once.
         """
-        self.entries.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
+        self.log.append(_entry(Entry, (self.index, self.ready, start, end, blame)))
         self.ready = end
         return True
 
@@ -129,7 +129,7 @@ class Stream(Track):
     def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
         """End at ``end`` the operation in hand, which did not say so when it began, and go on."""
         index = self.index
-        self.entries.append(_entry(Entry, (index, self.ready, start, end, blame)))
+        self.log.append(_entry(Entry, (index, self.ready, start, end, blame)))
         self.ready = end
         if index < self.last:
             self.index = index + 1
@@ -161,7 +161,8 @@ class Stream(Track):
     def end(self) -> None:
         """Let go of everything; nothing more is to happen."""
         self.operations = ()
-        self.entries.clear()
+        self.log.clear()
+        self.repeated = None
 
     def _turn(self) -> bool:
         """Turn to the next operation; False if its step has to wait for the clock."""
@@ -208,7 +209,7 @@ class PacedStream(Stream):
     def finish(self, start: float, blame: Blame | None = None) -> None:
         """End the operation in hand now and go on."""
         index, now = self.index, self.env.now
-        self.entries.append(_entry(Entry, (index, self.ready, start, now, blame)))
+        self.log.append(_entry(Entry, (index, self.ready, start, now, blame)))
         self.ready = now
         if index < self.last:
             self.index = index + 1
