@@ -314,3 +314,10 @@ def test_the_committed_report_says_what_is_predicted_now():
     for name, _, measured, predicted, _ in shown[:20:6]:
         assert parse_time(measured) == pytest.approx(rows[name].measured_s, rel=0.01)
         assert parse_time(predicted) == pytest.approx(replay_row(rows[name]).predicted_s, rel=0.05)
+
+
+def test_links_that_only_the_source_states():
+    """Aleph Alpha's rows leave the network open; their paper speaks of one link a node."""
+    named = dict(LLM, source="Aleph Alpha layouts", gpus_per_node="8", num_gpus="32", inter_link="")
+    assert cluster_of(row(named))["cluster"]["node"]["nics"] == {"count": 1, "rate": "200 Gbps"}
+    assert "nics" not in cluster_of(row(dict(named, source="others")))["cluster"]["node"]
