@@ -106,6 +106,7 @@ def test_what_horovod_fuses_follows_the_device():
 
 def test_everything_an_operator_consists_of_was_thought_of():
     """What is added to operators is part of the key of products, or has nothing to do with their seconds."""
-    in_key = {"family", "phase", "shape", "flops", "read_bytes", "written_bytes", "launches", "causal", "generation"}
+    in_key = {"family", "phase", "layout", "shape", "flops", "read_bytes", "written_bytes"}
+    in_key |= {"launches", "causal", "generation"}
     chooses_units = {"element_bytes"}
     assert {field.name for field in fields(Operator)} == in_key | chooses_units | {"name", "split"}

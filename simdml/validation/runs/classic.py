@@ -60,11 +60,14 @@ def _model(row: Row) -> str | dict[str, Any]:
             # PaddlePaddle's example fuses attention and drops padding (unpad): at the length of the table, its half
             # precision on A100 would compute 285 of 312 TFLOP/s.
             raise Unusable("sequences without their padding, whose lengths are not stated")
-        # Logits of every position, as Hugging Face and NVIDIA's PyTorch example of 2019 have them. TensorFlow's and
-        # MXNet's gather 20 or 80 masked ones (model.predictions): with them their rows, already too short for what
-        # their graphs add to kernels, which is not modelled, would be 5 to 10 % shorter still. Kept after rows were
-        # seen.
-        return {"name": found, "sequence": _sequence(row)}
+        sequence = _sequence(row)
+        model: dict[str, Any] = {"name": found, "sequence": sequence}
+        if not row.has("framework", "pytorch", "torch"):
+            # The original BERT and its descendants gather the masked positions before they compute logits, 20 of 128 or
+            # 80 of 512 (google-research/bert, README: max_predictions_per_seq); Hugging Face and NVIDIA's PyTorch
+            # example of 2019 compute those of every position.
+            model["predictions"] = 80 if sequence > 128 else 20
+        return model
     return found
 
 
