@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _TAG: Final = re.compile(r"<[^>]*>")
 _NUMBER: Final = re.compile(r"-?\d+\.\d{2,}")
 _GROUP: Final = re.compile(r'<g id="[^"]*">')
-_ID: Final = re.compile(r'(\bid="|url\(#|href="#)')
+_ID: Final = re.compile(r'(\bid="|url\(#|href="#)([^")]*)')
 _ASIDE: Final = re.compile(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", re.DOTALL)
 _FAMILY: Final = re.compile(r"font-family: [^;\"]*(; )?")
 _PATH: Final = re.compile(r'<path d="([^"]*)"([^>]*)/>')
@@ -35,14 +35,17 @@ def picture(name: str, draw: Callable[[], Figure], alt: str, caption: str = "") 
 
 
 def compact_svg(svg: str, name: str) -> str:
-    """Return matplotlib's SVG from its root element on: coordinates to 0.1 point, ids that begin with ``name``.
+    """Return matplotlib's SVG from its root element on: coordinates to 0.1 point, ids of ``name`` and a number.
 
-    Fonts are named once, and neighbouring shapes of one look become one path.
+    Matplotlib's own ids are digests of unrounded coordinates, whose last bits can differ between equal figures. Fonts
+    are named once, and neighbouring shapes of one look become one path.
     """
     svg = _ASIDE.sub("", svg[svg.index("<svg") :])
     svg = _FAMILY.sub("", _GROUP.sub("<g>", _TAG.sub(_rounded_tag, svg)))
     svg = svg.replace("<svg", f"<svg {_LOOK}", 1)
-    svg = re.sub(r"\s*\n\s*", "\n", _ID.sub(rf"\g<1>{name}-", svg)).strip()
+    numbers: dict[str, int] = {}
+    svg = _ID.sub(lambda match: f"{match[1]}{name}-{numbers.setdefault(match[2], len(numbers))}", svg)
+    svg = re.sub(r"\s*\n\s*", "\n", svg).strip()
     svg = _PATH.sub(lambda match: f'<path d="{_short(match[1])}"{match[2]}/>', svg)
     return _SAME_PATHS.sub(_joined, svg)
 

@@ -15,7 +15,7 @@ class Framework:
 
     ``by_megatron`` says whether it lays ranks out on a mesh as Megatron-LM does, with its fused kernels. ``zero1`` is
     the kind that its sharded optimizer is, ``profiles`` name those of its time by device where it is not the default,
-    ``training`` and ``tensor_parallel`` are what it sets in those sections.
+    ``training`` is what it sets in that section.
     """
 
     name: str
@@ -24,7 +24,6 @@ class Framework:
     overlap: bool
     training: dict[str, Any] = field(default_factory=dict)
     data_parallel: dict[str, Any] = field(default_factory=dict)
-    tensor_parallel: dict[str, Any] = field(default_factory=dict)
     overlap_p2p: bool | None = None
     profiles: dict[str, str] = field(default_factory=dict)
 

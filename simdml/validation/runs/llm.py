@@ -134,6 +134,10 @@ def _recompute(row: Row) -> str:
     raise Unusable(f"recompute {row.text('recompute')!r}: which layers is not stated")
 
 
+_ASYNC_ALL_REDUCE: Final = 2022
+"""The year from which Megatron-LM sums inputs' gradients over tensor ranks beside the weights' gradients."""
+
+
 def _strategy(row: Row, framework: Framework) -> dict[str, Any]:
     mesh = {axis: row.count(axis, 1) for axis in ("tp", "pp", "cp", "ep")}
     strategy: dict[str, Any] = {"data_parallel": _data_parallel(row, framework)}
@@ -144,6 +148,10 @@ def _strategy(row: Row, framework: Framework) -> dict[str, Any]:
         strategy["mesh"] = degrees
     if mesh["tp"] > 1 and row.text("seq_parallel") == "yes":
         strategy["tensor_parallel"] = {"sequence_parallel": True}
+    elif (
+        mesh["tp"] > 1 and framework.name == "Megatron-LM" and row.count("year", _ASYNC_ALL_REDUCE) < _ASYNC_ALL_REDUCE
+    ):
+        strategy["tensor_parallel"] = {"async_all_reduce": False}
     if mesh["pp"] > 1:
         strategy["pipeline"] = _pipeline(row, framework, mesh["pp"])
     return strategy
@@ -158,7 +166,7 @@ def _pipeline(row: Row, framework: Framework, stages: int) -> dict[str, Any]:
         pipeline |= {"schedule": "interleaved_1f1b", "chunks": -(-row.count("layers") // stages)}
     elif chunks and row.count("vpp") > 1:
         pipeline |= {"schedule": "interleaved_1f1b", "chunks": row.count("vpp")}
-    if framework.overlap_p2p is not None and pipeline["schedule"] == "1f1b":
+    if framework.overlap_p2p is not None and pipeline["schedule"] in ("1f1b", "interleaved_1f1b"):
         pipeline["overlap_p2p"] = framework.overlap_p2p
     parts = stages * pipeline.get("chunks", 1)
     if row.count("layers") % parts:
@@ -178,5 +186,8 @@ def _data_parallel(row: Row, framework: Framework) -> dict[str, Any]:
     if sharding.startswith("zero1"):
         return {"kind": framework.zero1, **framework.data_parallel}
     if sharding in {"", "none"}:
+        if framework.by_megatron and row.has("notes", "ddp=torch"):
+            # --DDP-impl torch in place of Megatron's own.
+            return {"kind": "ddp", "overlap": True, "gradient_as_bucket_view": False}
         return {"kind": "ddp", "overlap": framework.overlap}
     raise Unusable(f"sharding {row.text('sharding')!r} is none that simdml has")
