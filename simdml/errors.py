@@ -66,8 +66,8 @@ class Place:
     source_line: str | None = None
 
     def __str__(self) -> str:
-        """Return ``file:line:column``, or the file alone."""
-        return self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+        """Return ``file:line:column``, without what is None."""
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
     @property
     def dotted(self) -> str:

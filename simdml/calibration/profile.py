@@ -137,6 +137,7 @@ def load_profile(name: str) -> Profile:
     raise UnknownNameError("profile", name, known)
 
 
+@cache
 def default_profile(device_name: str) -> Profile:
     """Return the default profile of a device; raises UnknownNameError where there is none."""
     for name in available_profiles():

@@ -43,6 +43,12 @@ def test_errors_cross_process_pools(error):
     assert vars(again) == vars(error)
 
 
+def test_a_place_says_what_is_known_of_it():
+    assert str(PLACE) == "a.yaml:12:7"
+    assert str(Place("a.csv", 3)) == "a.csv:3"
+    assert str(Place("--set model")) == "--set model"
+
+
 def test_exit_codes_are_distinct_documented_and_drawn():
     tree = errors.__doc__
     codes = {}
