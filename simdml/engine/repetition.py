@@ -82,7 +82,7 @@ class Midst:
         """Go on to the milestone in ``step`` (from 1) and look; return whether the state is that of the last look."""
         self._execution.env.run(until=self._milestone.event(step))
         state, before = snapshot(self._execution, self._operations, self._launching), self._state
-        if state is not None and state == before:
+        if state is not None and state == before and self._execution.env.now > self._time:
             return True
         self._state, self._time = state, self._execution.env.now
         self._positions = [stream.position for stream in self._streams]

@@ -21,7 +21,7 @@ from simdml.engine.lowering import lower
 from simdml.engine.recurrence import Period, Recurrence
 from simdml.engine.repetition import Midst, midst
 from simdml.engine.steady_state import Estimate, estimate
-from simdml.engine.stream import Stream
+from simdml.engine.stream import Stream, no_time
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import Wait
 from simdml.program.program import Program, check
@@ -185,7 +185,8 @@ def simulate(
     the period or the second half of others.
 
     Raises:
-        InfeasibleError: if the program is inconsistent or a step can never end, with who waits for what.
+        InfeasibleError: if the program is inconsistent, a step takes no time, or it can never end, with who waits for
+            what.
     """
     with without_cycle_collection():
         check(program)
@@ -197,6 +198,8 @@ def simulate(
                 run.repeat(steps)
         except RuntimeError as error:
             raise InfeasibleError(_deadlock(run.execution)) from error
+        if not run.recording.step_time_s:
+            raise no_time("a step")
         return run.recording
 
 

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from simdml.engine.conditions import Jitter
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.track import Blame, Entry, Track
+from simdml.errors import InfeasibleError
 
 STEPS_KEPT = 4
 """Entries of this many latest steps are kept for the results; memory stays flat however long a run is."""
+MOST_STEPS_AT_ONCE: Final = 100
+"""Steps in a row that a stream may do in no time, as it waits for nobody; more of them would never end."""
 
 
 class Operation(Protocol):
@@ -100,6 +103,8 @@ class Stream(Track):
         self.ready = 0.0
         self.late = 0.0
         self.callbacks: list[Callable[[Any], None]] | None = None
+        self._turned = 0.0
+        self._turns_at_once = 0
 
     def assign(self, operations: Sequence[Operation], repeats_from: int) -> None:
         """Make ``operations`` what the stream does, those from ``repeats_from`` on in every step."""
@@ -175,7 +180,19 @@ class Stream(Track):
         if self.ready > self.env.now:
             self.pause()
             return False
+        self._turns_at_once = self._turns_at_once + 1 if self.ready == self._turned else 0
+        self._turned = self.ready
+        if self._turns_at_once == MOST_STEPS_AT_ONCE:
+            raise no_time(f"a step of {self.name} on rank {self.rank}")
         return True
+
+
+def no_time(what: str) -> InfeasibleError:
+    """Return the error of a step that can be repeated for ever without the clock going on."""
+    return InfeasibleError(
+        f"{what} takes no time: all its kernels, launches and messages take 0 s",
+        hint="give layers FLOPs or bytes, or take a profile whose kernels have floors or take time to launch",
+    )
 
 
 def _caught_up(stream: Stream) -> None:

@@ -5,6 +5,7 @@ from fakes import RingCost, StarCluster, costs, work
 
 from simdml.engine.bundles import transfer_s
 from simdml.engine.clock import quantize
+from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.simulator import simulate
 from simdml.errors import InfeasibleError
 from simdml.program.instructions import (
@@ -149,6 +150,31 @@ def test_a_step_that_cannot_end_says_who_waits():
     stuck = RankProgram("r", (Stream("compute", (Recv("never", "pp", -1, "c"), StepEnd())),))
     with pytest.raises(InfeasibleError, match="rank 0 compute: never"):
         simulate(program(stuck, mesh=(("pp", 2),)), cluster, costs(cluster))
+
+
+@pytest.mark.parametrize("coarsened", [True, False])
+@pytest.mark.parametrize("step", [(compute(0.0),), (all_reduce(0.0),), (compute(0.0), all_reduce(0.0)), ()])
+@pytest.mark.parametrize("conditions", [AS_RATED, Conditions(jitter_cv=0.1)])
+def test_a_step_that_takes_no_time_is_refused(step, conditions, coarsened):
+    made = program(RankProgram("r", (Stream("compute", (*step, StepEnd())),)), mesh=(("dp", 2),), groups=(DP,))
+    cluster = StarCluster(2)
+    with pytest.raises(InfeasibleError, match="takes no time"):
+        simulate(made, cluster, costs(cluster), conditions, coarsened=coarsened)
+
+
+def test_a_rank_that_waits_for_nobody_and_takes_no_time_is_named():
+    busy, idle = (RankProgram(str(s), (Stream("compute", (compute(s), StepEnd())),)) for s in (1.0, 0.0))
+    cluster = StarCluster(2)
+    with pytest.raises(InfeasibleError, match="a step of compute on rank 1 takes no time"):
+        simulate(program(busy, idle, mesh=(("pp", 2),), class_of_rank=(0, 1)), cluster, costs(cluster))
+
+
+def test_a_rank_of_no_kernels_may_wait_for_others():
+    busy = RankProgram("busy", (Stream("compute", (compute(3.0), Send("x", "pp", 1, 2.0, "c"), StepEnd())),))
+    idle = RankProgram("idle", (Stream("compute", (Recv("x", "pp", -1, "c"), StepEnd())),))
+    cluster = StarCluster(2, bandwidth=1.0)
+    made = program(busy, idle, mesh=(("pp", 2),), class_of_rank=(0, 1))
+    assert simulate(made, cluster, costs(cluster)).step_time_s == 5.0
 
 
 def test_inconsistent_programs_are_refused():
