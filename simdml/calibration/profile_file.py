@@ -2,6 +2,7 @@
 
 A profile of another device may ``extends`` that of the nearest measured one and state only what differs. What it
 inherits counts as derived there, however it was found on the device it comes from: nothing was measured on this one.
+One that names no devices is of the same ones, with other software say, and inherits numbers as they were found.
 """
 
 from __future__ import annotations
@@ -207,7 +208,8 @@ def _provenance(content: ProfileFile, document: Document, dotted: str, number: _
             hint=f"sources of this file: {', '.join(content.sources)}",
         )
     source = content.sources[number.source]
-    if place.file == document.place(("devices",)).file or number.mark is Mark.VENDOR:
+    inherited, of_others = place.file != document.name, document.place(("devices",)).file == document.name
+    if not (inherited and of_others) or number.mark is Mark.VENDOR:
         return Provenance(number.mark, source)
     return Provenance(Mark.DERIVED, f"carried over from profile {Path(place.file).stem}: {source}")
 

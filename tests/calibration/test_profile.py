@@ -129,6 +129,12 @@ def coefficients(name):
     return found
 
 
+def test_a_profile_of_the_same_devices_inherits_numbers_as_they_were_found():
+    ours, theirs = coefficients("h100_sxm_2023"), coefficients("h100_sxm")
+    assert load_profile("h100_sxm_2023").devices == load_profile("h100_sxm").devices
+    assert {path for path in theirs if ours[path] != theirs[path]} == {"matmul.fp16.plateau", "matmul.fp8.plateau"}
+
+
 def test_h200_is_named_as_derived_and_says_what_is_not_the_h100s():
     profile, h100 = load_profile("h200_sxm_derived"), load_profile("h100_sxm")
     assert default_profile("h200_sxm") is profile
