@@ -1,4 +1,4 @@
-"""Runs the five measurement programs in turn, within a time: what to do with a GPU that one has for a while.
+"""Runs the programs that measure a device in turn, within a time: what to do with a GPU that one has for a while.
 
     python all.py --out readings --minutes 9
 

@@ -94,7 +94,7 @@ class RooflineCost:
         return found
 
     def _product_seconds(self, operator: Operator, precision: str) -> float:
-        precision = "fp32" if misaligned(operator, precision) else precision
+        precision = "fp32" if _misaligned(operator, precision) else precision
         profile, unit = self.profile, self._unit(precision)
         if operator.family is Family.CONVOLUTION:
             curve = self._borrowed(profile.convolution, "convolution", precision)
@@ -123,10 +123,10 @@ class RooflineCost:
         return stream_seconds(self.profile.streams[Family.COPY], self.device.memory_bandwidth_bytes_per_s, tensors)
 
     def _borrowed(self, curves: Mapping[str, Curve], family: str, precision: str) -> Curve:
-        for lender in _LENDERS[precision]:
-            if lender in curves:
-                return curves[lender]
-        raise InfeasibleError(f"profile {self.profile.name} has no curve for {precision} {family}")
+        found = lender(curves, precision)
+        if found is None:
+            raise InfeasibleError(f"profile {self.profile.name} has no curve for {precision} {family}")
+        return curves[found]
 
     def _unit(self, precision: str) -> MatmulUnit:
         peak = self.device.peak_flops.get(precision)
@@ -143,7 +143,7 @@ def _units(operator: Operator, precision: str) -> str:
     return "bf16" if precision == "fp8" and operator.element_bytes != 1 else precision
 
 
-def misaligned(operator: Operator, precision: str) -> bool:
+def _misaligned(operator: Operator, precision: str) -> bool:
     """Whether a batched product of half precision misses the tensor cores: a dimension is no multiple of 16 bytes.
 
     It then runs at the rate of fp32: cuBLAS needed multiples of 8 until version 11 (NVIDIA, "Train With Mixed

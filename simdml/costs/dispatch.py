@@ -43,6 +43,10 @@ class Dispatch:
             case Activity.OPTIMIZER | Activity.CAST:
                 return self.update_s
 
+    def launch_s(self, driver_s: float, activity: Activity) -> float:
+        """Return seconds of the host for one kernel of ``activity``, of which the driver would take ``driver_s``."""
+        return driver_s * self.launch_share + self.of(activity)
+
     def times(self, factor: float) -> Dispatch:
         """Return what takes ``factor`` times as long."""
         return Dispatch(

@@ -15,7 +15,6 @@ take are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Protocol, runtime_checkable
@@ -61,6 +60,3 @@ class Interference:
         taken = min(channels / self.multiprocessors, MOST_TAKEN)
         rounds = ceil(1.0 / (1.0 - taken))
         return Loss(1.0 - 1.0 / rounds if self.persistent else taken, taken)
-
-
-NO_INTERFERENCE: Final[Mapping[str, Interference]] = {}

@@ -10,7 +10,7 @@ from simdml.costs.collectives.plan import CollectiveCost
 from simdml.costs.compute import ComputeCost
 from simdml.costs.dispatch import NOTHING, Dispatch
 from simdml.costs.feed import UNLIMITED, FeedCost
-from simdml.costs.interference import NO_INTERFERENCE, Interference
+from simdml.costs.interference import Interference
 from simdml.costs.messages import MessageCost
 from simdml.program.instructions import Activity
 
@@ -45,12 +45,12 @@ class CostModel:
     host: ComputeCost | None = None
     feed: FeedCost = UNLIMITED
     forced: Forcing = UNFORCED
-    interference: Mapping[str, Interference] = field(default_factory=lambda: NO_INTERFERENCE)
+    interference: Mapping[str, Interference] = field(default_factory=dict)
     dispatch: Dispatch = NOTHING
 
     def launch_s(self, activity: Activity) -> float:
         """Return what the host thread takes for one kernel of ``activity``, all in all."""
-        return self.host_launch_s * self.dispatch.launch_share + self.dispatch.of(activity)
+        return self.dispatch.launch_s(self.host_launch_s, activity)
 
     def slower_host(self, factor: float) -> CostModel:
         """Return the same costs with a host thread that takes ``factor`` times as long."""

@@ -18,6 +18,7 @@ from simdml.costs.interference import Interference, TakesChannels
 from simdml.costs.model import CostModel
 from simdml.engine.conditions import AS_RATED, Alike, Conditions, Slowing
 from simdml.engine.execution import Execution, Kind, Meaning, RankExecution
+from simdml.engine.outline import is_beside
 from simdml.engine.simulator import Recording
 from simdml.engine.track import Entry
 from simdml.program.instructions import Activity, Collective
@@ -156,7 +157,7 @@ def _collectives(rank: RankExecution, channels: Mapping[str, int], window: Span)
     """Yield when the streams beside the first had a collective on the device, and its channels."""
     low, high = window
     for stream, meanings in zip(rank.streams[1:], rank.meanings[1:], strict=True):
-        if stream.name.endswith(", beside"):
+        if is_beside(stream.name):
             continue
         for entry in stream.entries:
             if entry.end <= low or entry.ready >= high:
@@ -191,7 +192,7 @@ def _merged(spans: Iterable[Taken]) -> list[Taken]:
 _ACTIVITIES: Final = {str(activity): activity for activity in Activity}
 
 
-def _slowing(costs: CostModel, alone: Overlaps, found: Overlaps) -> dict[Alike, tuple[Slowing, ...]]:
+def _slowing(costs: CostModel, alone: Overlaps, found: Overlaps) -> Slowings:
     """Return by what factor the kernels of each activity take longer than they would ``alone``."""
     slowing: dict[Alike, tuple[Slowing, ...]] = {}
     for alike, activities in found.items():
@@ -211,9 +212,7 @@ def _slower(
             yield Slowing(activity, 1.0 + loss.products * part, 1.0 + loss.others * part)
 
 
-def _differ(
-    wanted: Mapping[Alike, tuple[Slowing, ...]], used: Mapping[Alike, tuple[Slowing, ...]], least: float
-) -> bool:
+def _differ(wanted: Slowings, used: Slowings, least: float) -> bool:
     """Return whether a factor is another by ``least`` or more."""
     for alike, slowings in wanted.items():
         before = {each.activity: each for each in used.get(alike, ())}

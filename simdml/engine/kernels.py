@@ -26,10 +26,8 @@ _PRODUCTS: Final = frozenset({Family.MATMUL, Family.BATCHED_MATMUL})
 class Kernels:
     """What compute instructions take by ``cost``, times ``slowdown``; forgotten when an instruction is gone.
 
-    Those with collectives ``beside`` them take longer still.
-
-    Kernels run one after the other, each once the host has launched it, which takes ``host_launch_s`` and what
-    ``dispatch`` says a launch.
+    Those with collectives ``beside`` them take longer still. Kernels run one after the other, each once the host has
+    launched it, which takes ``host_launch_s`` and what ``dispatch`` says a launch.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class Kernels:
     ) -> None:
         self._cost = cost
         self._precision = precision
-        self._host_launch_s = host_launch_s * dispatch.launch_share
+        self._host_launch_s = host_launch_s
         self._dispatch = dispatch
         self._slowdown = slowdown
         self._beside = {each.activity: each for each in beside}
@@ -69,7 +67,7 @@ class Kernels:
 
     def _priced(self, instruction: Compute) -> Timed:
         seconds = launched = launching = 0.0
-        launch_s = self._host_launch_s + self._dispatch.of(instruction.activity)
+        launch_s = self._dispatch.launch_s(self._host_launch_s, instruction.activity)
         slowing = self._beside.get(instruction.activity)
         products = others = self._slowdown
         if slowing is not None:

@@ -61,7 +61,7 @@ def lead(operations: Sequence[Operation]) -> float:
     return most
 
 
-_LAUNCHED = {ops.Delay, ops.VaryingDelay, ops.Together}
+_LAUNCHED = (ops.Delay, ops.Together)
 
 
 def _fed(streams: Sequence[Stream]) -> list[list[Stream]]:
@@ -84,4 +84,4 @@ def _fed(streams: Sequence[Stream]) -> list[list[Stream]]:
 
 
 def _launches(stream: Stream) -> bool:
-    return not _LAUNCHED.isdisjoint(map(type, stream.operations))
+    return any(isinstance(operation, _LAUNCHED) for operation in stream.operations)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from simdml.engine.undisturbed import Undisturbed
 from simdml.program.instructions import Beside, Collective, Instruction, Record, Routine, Wait
@@ -92,8 +93,16 @@ class Outlines:
         return main, beside
 
 
+_BESIDE: Final = ", beside"
+
+
 def _beside(stream: str) -> str:
-    return f"{stream}, beside"
+    return f"{stream}{_BESIDE}"
+
+
+def is_beside(stream: str) -> bool:
+    """Whether that is the name of what a stream does beside itself."""
+    return stream.endswith(_BESIDE)
 
 
 def _in_question(instructions: Iterable[Instruction]) -> list[Instruction]:

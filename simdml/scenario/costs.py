@@ -23,7 +23,7 @@ from simdml.costs.collectives.simple import IdealRing
 from simdml.costs.compute import roofline
 from simdml.costs.dispatch import NOTHING, THREAD_SPEED, Dispatch
 from simdml.costs.host import HostCost
-from simdml.costs.interference import NO_INTERFERENCE, Interference
+from simdml.costs.interference import Interference
 from simdml.costs.messages import MessageCost
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
@@ -124,7 +124,7 @@ def _interference(scenario: Scenario, devices: Mapping[str, Device]) -> Mapping[
     """Return what devices lose to collectives beside their kernels."""
     asked = scenario.spec.communication
     if isinstance(asked, CommunicationSpec) and asked.interference == "none":
-        return NO_INTERFERENCE
+        return {}
     return {name: Interference.on(device) for name, device in devices.items() if device.arch != "cpu"}
 
 

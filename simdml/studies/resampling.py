@@ -98,12 +98,10 @@ def recosted(built: Built, factors: Factors) -> CostModel:
     costs, cluster = built.costs, built.job.cluster
     copies, servers = factors[CostGroup.COPIES], factors[CostGroup.SERVERS]
     return replace(
-        costs,
+        costs.slower_host(factors[CostGroup.LAUNCHES]),
         compute={name: _kernels(cost, factors) for name, cost in costs.compute.items()},
         collectives=Slowed(costs.collectives, cluster, factors[CostGroup.NODE], factors[CostGroup.NETWORK]),
         messages=replace(costs.messages, slowdown=copies if built.job.parameter_server is None else servers),
-        host_launch_s=costs.host_launch_s * factors[CostGroup.LAUNCHES],
-        dispatch=costs.dispatch.times(factors[CostGroup.LAUNCHES]),
         server=ServerCost(costs.server.bytes_per_s / servers, costs.server.per_message_s * servers),
         transports={name: Slowed(cost, cluster, copies, copies) for name, cost in costs.transports.items()},
     )

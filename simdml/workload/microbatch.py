@@ -32,7 +32,7 @@ class AttentionKernel(StrEnum):
 
     @property
     def generation(self) -> int:
-        """1 to 3, 0 for unfused attention."""
+        """1 to 3, 0 where scores are stored."""
         return {"flash_1": 1, "flash": 2, "flash_3": 3}.get(self.value, 0)
 
 

@@ -45,8 +45,8 @@ def build_transformer(
 ) -> Model:
     """Return one micro-batch of ``samples`` sequences of ``sequence`` tokens.
 
-    ``attention`` is ``"unfused"`` or ``"flash"``; kernels and ``gradient_accumulation`` are those of
-    :class:`~simdml.workload.microbatch.Microbatch`; ``dropout`` and ``causal`` default to the config's.
+    ``attention``, kernels and ``gradient_accumulation`` are those of :class:`~simdml.workload.microbatch.Microbatch`;
+    ``dropout`` and ``causal`` default to the config's.
     ``vocab_multiple`` pads the vocabulary to a multiple (Megatron-LM: 128 times the tensor-parallel degree);
     padded rows are parameters and work like the others. ``context_ways`` gives the part of a rank that has one of
     so many parts of every sequence, ``expert_load`` that of one whose experts get so many times the mean. Raises

@@ -84,6 +84,6 @@ def test_small_models_wait_for_the_host_and_large_batches_do_not():
         training = SMALL["training"] | {"dispatch": dispatch, "microbatch": microbatch, "sequence": sequence}
         return simdml.run(SMALL | {"training": training}).step_time_s
 
-    assert step_s("megatron", 1, 64) > 2 * step_s("pytorch", 1, 64) * 0.6 > step_s("graph", 1, 64)
+    assert step_s("megatron", 1, 64) > 1.2 * step_s("pytorch", 1, 64) > step_s("graph", 1, 64)
     assert step_s("graph", 1, 64) >= step_s("cuda_graphs", 1, 64)
     assert step_s("megatron", 8, 1024) == pytest.approx(step_s("graph", 8, 1024), rel=0.02)

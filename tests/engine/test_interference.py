@@ -54,11 +54,14 @@ def job(kernels_s, transfer_s, *, family=Family.MATMUL, waits=False):
     return program, cluster
 
 
-def step_s(program, cluster, sharing):
+def together(program, cluster, sharing):
     collectives = ChannelsOnDevice(cluster)
     costed = replace(costs(cluster), collectives=collectives, interference={"fake": sharing} if sharing else {})
-    recording = simulate_together(lambda how: simulate(program, cluster, costed, how), costed, AS_RATED)
-    return recording.step_time_s
+    return simulate_together(lambda how: simulate(program, cluster, costed, how), costed, AS_RATED)
+
+
+def step_s(program, cluster, sharing):
+    return together(program, cluster, sharing).step_time_s
 
 
 def test_hidden_communication_costs_the_part_of_the_device_that_it_takes():
@@ -71,7 +74,10 @@ def test_hidden_communication_costs_the_part_of_the_device_that_it_takes():
 def test_kernels_that_end_first_have_more_beside_them_as_they_take_longer():
     """9 s of kernels beside 12 s at 3/4 of the rate take exactly 12 s; two rounds of the geometric series give 11.8."""
     program, cluster = job(9.0, 12.0, waits=True)
-    assert step_s(program, cluster, QUARTER) == pytest.approx(13.0)
+    recording = together(program, cluster, QUARTER)
+    first = recording.execution.ranks[0].streams[0].entries[0]
+    assert first.end - first.start == pytest.approx(9.0 * (1.0 + 0.25 * (1.0 + 0.25)))
+    assert recording.step_time_s == pytest.approx(13.0)
     program, cluster = job(11.0, 12.0)
     exact = 12.0 + (11.0 - 0.75 * 12.0) + 1.0
     assert step_s(program, cluster, QUARTER) == pytest.approx(exact, rel=0.01)

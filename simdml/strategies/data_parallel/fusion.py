@@ -34,7 +34,7 @@ class KernelClock:
 
     def host_s(self, operator: Operator, activity: Activity) -> float:
         """Return seconds until the host has launched an operator's kernels."""
-        return operator.launches * (self.launch_s * self.dispatch.launch_share + self.dispatch.of(activity))
+        return operator.launches * self.dispatch.launch_s(self.launch_s, activity)
 
 
 @dataclass(frozen=True, slots=True)
