@@ -53,7 +53,7 @@ def _list(items: tuple[str, ...]) -> str:
 
 
 def _table(table: Table) -> str:
-    align = ["---" if number < table.text_columns else "---:" for number in range(len(table.columns))]
+    align = ["---:" if number in table.numbers else "---" for number in range(len(table.columns))]
     rows = [table.columns, align, *table.rows]
     return "\n".join(f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows)
 

@@ -48,7 +48,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under a ``caption``; the first ``text_columns`` columns are words, the others numbers.
+    """Rows of text under a ``caption``; the first ``text_columns`` columns and the last ``remark_columns`` are words.
 
     ``total`` says that the last row sums up the others.
     """
@@ -57,7 +57,13 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int = 1
+    remark_columns: int = 0
     total: bool = False
+
+    @property
+    def numbers(self) -> range:
+        """The columns of numbers, which are set to the right and never broken into lines."""
+        return range(self.text_columns, len(self.columns) - self.remark_columns)
 
 
 @dataclass(frozen=True, slots=True)

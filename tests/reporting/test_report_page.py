@@ -109,6 +109,13 @@ def test_texts_are_escaped_everywhere():
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
 
 
+def test_remarks_after_numbers_are_words():
+    table = Table("errors", ("source", "rows", "worst row"), (("one", "6", "-70 % and why"),), remark_columns=1)
+    whole = report(Section(Topic.ERRORS, "errors", (table,)))
+    assert re.findall(r'class="number">([^<]*)<', page(whole)) == ["rows", "6"]
+    assert "| --- | ---: | --- |" in markdown(whole, {})
+
+
 def test_markdown_has_every_section_and_names_its_pictures():
     whole = sections_of("pipeline with data parallelism")
     names = {picture.name: f"x-{picture.name}.svg" for picture in whole.pictures()}

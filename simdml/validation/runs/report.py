@@ -12,7 +12,7 @@ from simdml.validation.runs.coefficients import COLUMNS, cells, coefficients
 from simdml.validation.runs.coverage import COVERAGE_COLUMNS, coverage_cells
 from simdml.validation.runs.ranking import LayoutGroup
 from simdml.validation.runs.scaling import ScalingGroup, scaling_groups
-from simdml.validation.runs.scores import left_out
+from simdml.validation.runs.scores import Score, left_out
 from simdml.validation.runs.study import RunsValidation
 from simdml.validation.runs.table import ROW_COLUMNS, SCORE_COLUMNS, percent, row_cells, score_cells
 
@@ -83,7 +83,7 @@ def _sections(validation: RunsValidation) -> Iterator[Section]:
         yield Section(
             Topic.ALTERNATIVES,
             "Layouts",
-            (Table(caption, ("runs", "layouts", "regret", "rank correlation", "chosen"), rows),),
+            (Table(caption, ("runs", "layouts", "regret", "rank correlation", "chosen"), rows, remark_columns=1),),
         )
     groups = scaling_groups(validation.rows)
     if groups:
@@ -109,8 +109,11 @@ def _groups(validation: RunsValidation) -> Iterator[Block]:
     yield _spreads(validation)
     for grouping, scores in validation.scores.items():
         if scores:
-            columns = (grouping, *SCORE_COLUMNS)
-            yield Table(f"Errors of step time by {grouping}", columns, tuple(map(score_cells, scores)))
+            yield _scores(f"Errors of step time by {grouping}", grouping, scores)
+
+
+def _scores(caption: str, grouping: str, scores: Sequence[Score]) -> Table:
+    return Table(caption, (grouping, *SCORE_COLUMNS), tuple(map(score_cells, scores)), remark_columns=1)
 
 
 def _spreads(validation: RunsValidation) -> Block:
@@ -157,8 +160,7 @@ def _memory(validation: RunsValidation) -> Iterator[Block]:
     )
     yield Table("Runs by what happened and what simdml says of the fullest GPU", columns, rows)
     if validation.memory_scores:
-        caption = "Errors of peak memory where a source states it"
-        yield Table(caption, ("source", *SCORE_COLUMNS), tuple(map(score_cells, validation.memory_scores)))
+        yield _scores("Errors of peak memory where a source states it", "source", validation.memory_scores)
 
 
 def _coefficients() -> Table:
@@ -177,9 +179,8 @@ def _coefficients() -> Table:
 
 def _fitted() -> Table:
     rows = tuple(map(cells, coefficients()))
-    return Table(
-        "Every fitted coefficient, and how far what it was fitted on is from it", COLUMNS, rows, text_columns=2
-    )
+    caption = "Every fitted coefficient, and how far what it was fitted on is from it"
+    return Table(caption, COLUMNS, rows, text_columns=2, remark_columns=1)
 
 
 def _coverage(validation: RunsValidation) -> Iterator[Block]:
