@@ -15,7 +15,6 @@ from simdml.results.result import Result
 from simdml.scenario.building import Built, build
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.simulate import simulate_built
-from simdml.scenario.uncertainty import basis_of
 from simdml.studies.cost.asked import asks_for_statement
 
 if TYPE_CHECKING:
@@ -77,7 +76,8 @@ def _statement(result: Result, scenario: Scenario) -> Statement:
 def _resampled(built: Built, result: Result, samples: int) -> Resampled:
     from simdml.studies.resampling import resampled
 
-    return resampled(built, basis_of(built)(result.recording), samples)
+    assert result.basis is not None
+    return resampled(built, result.basis, samples)
 
 
 def _plain(result: Result, costs: Statement | None, again: Resampled | None) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class _Walk:
                 best, kept = after - clock, count
         low = high
         for segment in reversed(segments[len(segments) - kept :]):
-            self._segment(track, segment, min(segment.seconds, low - self.begin), totals)
+            self._divide(track.rank, segment, min(segment.seconds, low - self.begin), totals)
             low -= min(segment.seconds, low - self.begin)
         totals[CostGroup.LAUNCHES] += low - self.begin
 
@@ -163,7 +163,7 @@ class _Walk:
             for segment in meaning.segments:
                 seconds = min(clock + segment.seconds * scale, high) - max(clock, low)
                 if seconds > 0:
-                    self._segment(track, segment, seconds, totals)
+                    self._divide(track.rank, segment, seconds, totals)
                 clock += segment.seconds * scale
 
     def _groups(self, rank: int, meaning: Meaning) -> dict[CostGroup, float]:
@@ -174,9 +174,6 @@ class _Walk:
             for segment in meaning.segments:
                 self._divide(rank, segment, segment.seconds, found)
         return found
-
-    def _segment(self, track: Track, segment: Segment, seconds: float, totals: dict[CostGroup, float]) -> None:
-        self._divide(track.rank, segment, seconds, totals)
 
     def _divide(self, rank: int, segment: Segment, seconds: float, totals: dict[CostGroup, float]) -> None:
         if segment.kind is Kind.COMMUNICATION:

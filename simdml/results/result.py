@@ -61,9 +61,14 @@ class Result:
     basis_of: Callable[[Recording], Basis] | None = None
 
     @cached_property
+    def basis(self) -> Basis | None:
+        """What the uncertainty of the step time comes from; None where what the costs rest on is not known."""
+        return None if self.basis_of is None else self.basis_of(self.recording)
+
+    @cached_property
     def uncertainty(self) -> Uncertainty | None:
-        """How sure the step time is: a median, and intervals; None where what the costs rest on is not known."""
-        return None if self.basis_of is None else uncertainty(self.step_time_s, self.basis_of(self.recording))
+        """How sure the step time is: a median, and intervals; None without a basis."""
+        return None if self.basis is None else uncertainty(self.step_time_s, self.basis)
 
     @cached_property
     def breakdowns(self) -> tuple[RankBreakdown, ...]:

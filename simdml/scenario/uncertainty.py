@@ -28,9 +28,7 @@ def basis_of(built: Built) -> Callable[[Recording], Basis]:
 def _basis(built: Built, recording: Recording) -> Basis:
     exposed = exposure(recording, built.costs)
     return Basis(
-        paths=tuple(
-            {group: seconds / exposed.step_s for group, seconds in path.items() if seconds} for path in exposed.paths
-        ),
+        paths=tuple({group: seconds / exposed.step_s for group, seconds in path.items()} for path in exposed.paths),
         residual=_kernel_residuals(built, exposed.kernel_s) | _collective_residuals(built, exposed.payload_bytes),
         carried_over=doubts(built, exposed),
         doublings=doublings_beyond(built),

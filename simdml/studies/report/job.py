@@ -13,9 +13,8 @@ from simdml.reporting.job_sections import job_sections
 from simdml.reporting.report import Report, Section, Table, Topic, Words
 from simdml.results.result import Result
 from simdml.results.saved import Predicted
-from simdml.results.uncertainty import Contribution, Uncertainty, uncertainty
+from simdml.results.uncertainty import Contribution, Uncertainty
 from simdml.scenario.building import Built
-from simdml.scenario.uncertainty import basis_of
 from simdml.studies.cost.report import cost_part
 from simdml.studies.report.scenario_text import scenario_listing
 from simdml.studies.sensitivity.report import sensitivity_sections
@@ -29,7 +28,8 @@ _DECISIVE: Final = 0.001
 
 def job_report(built: Built, result: Result, label: str = "") -> Report:
     """Return the report on the job of ``built``, which was simulated with ``result``; a study calls it ``label``."""
-    sure = uncertainty(result.step_time_s, basis_of(built)(result.recording))
+    sure = result.uncertainty
+    assert sure is not None
     low, high = sure.interval_90_s
     turned = turn_each(built.scenario, result)
     report, cost = numbers_report(result), cost_part(result, built.scenario, (low, high))
@@ -134,9 +134,8 @@ def _certainty_section(sure: Uncertainty) -> Section:
         "add, and more where coefficients were carried over), and how much longer the step is with it."
     )
     columns = ("", "of the step", "spread", "spread of the step", "wider because")
-    return Section(
-        Topic.CERTAINTY, "How sure this is", (Words((text,)), Table("Where the uncertainty comes from", columns, rows))
-    )
+    table = Table("Where the uncertainty comes from", columns, rows, remark_columns=1)
+    return Section(Topic.CERTAINTY, "How sure this is", (Words((text,)), table))
 
 
 def _why(contribution: Contribution) -> str:
