@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from simdml.errors import OutputError
 from simdml.studies.sweep.lines import Lines
@@ -17,7 +16,7 @@ FILE = "journal.jsonl"
 _DIGEST, _POINT = "sweep", "point"
 
 
-class Journal:
+class Journal(Lines):
     """The journal of the sweep with ``digest`` in ``folder``; ``finished`` are the outcomes it had when opened.
 
     Raises:
@@ -25,34 +24,23 @@ class Journal:
     """
 
     def __init__(self, folder: Path, digest: str) -> None:
-        self._lines = Lines(folder / FILE)
-        self.path = self._lines.path
+        super().__init__(folder / FILE)
         try:
             self.finished = self._finished(digest)
         except BaseException:
-            self._lines.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Journal:
-        """Return the journal."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self._lines.close()
 
     def add(self, number: int, outcome: Outcome) -> None:
         """Append the outcome of point ``number``; raises OutputError."""
-        self._lines.append({_POINT: number, **outcome.plain()})
+        self.append({_POINT: number, **outcome.plain()})
 
     def _finished(self, digest: str) -> Mapping[int, Outcome]:
-        entries = self._lines.entries
+        entries = self.entries
         if any(not entry.keys() & {_DIGEST, _POINT} for entry in entries):
-            raise self._lines.damaged()
+            raise self.damaged()
         if not entries:
-            self._lines.append({_DIGEST: digest})
+            self.append({_DIGEST: digest})
         elif entries[0].get(_DIGEST) != digest:
             raise OutputError(
                 f"{self.path} is of another sweep: another scenario, other values, or another simdml",

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from simdml.errors import SimdmlError
@@ -19,7 +18,6 @@ from simdml.results.uncertainty import Basis, Uncertainty, uncertainty
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.scenario.simulate import simulate_built
-from simdml.scenario.uncertainty import basis_of
 from simdml.studies.sweep.identity import code_digest
 from simdml.studies.sweep.lines import Lines
 from simdml.studies.sweep.workers import local_processes, num_cores, starting_processes, this_process
@@ -121,7 +119,7 @@ def replay_row(row: Row) -> Replay:
     step_s = result.step_time_s
     if row.has("notes", "no optimizer step"):
         step_s -= breakdown.pop("optimizer", 0.0)
-    return replace(memory, predicted_s=step_s, account_s=breakdown, basis=basis_of(built)(result.recording))
+    return replace(memory, predicted_s=step_s, account_s=breakdown, basis=result.basis)
 
 
 def _replay_collective(row: Row) -> Replay:
@@ -182,24 +180,14 @@ def _replay_and_collect(row: Row) -> Replay:
     return replay
 
 
-class _Journal:
+class _Journal(Lines):
     """Finished rows on disk, a line each, by a digest of the row and of simdml's own files."""
 
     def __init__(self, folder: Path) -> None:
-        self._lines = Lines(folder / JOURNAL)
+        super().__init__(folder / JOURNAL)
         self._code = code_digest()
         # Those of another simdml are kept too, under digests of their own.
-        self._known = {str(entry.get("row")): entry.get("replay") for entry in self._lines.entries}
-
-    def __enter__(self) -> _Journal:
-        """Return the journal."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self._lines.close()
+        self._known = {str(entry.get("row")): entry.get("replay") for entry in self.entries}
 
     def find(self, row: Row) -> Replay | None:
         """Return what became of ``row`` before."""
@@ -211,7 +199,7 @@ class _Journal:
 
     def add(self, row: Row, replay: Replay) -> None:
         """Append a finished row; raises OutputError."""
-        self._lines.append({"row": self._digest(row), "replay": asdict(replay)})
+        self.append({"row": self._digest(row), "replay": asdict(replay)})
 
     def _digest(self, row: Row) -> str:
         return sha256(json.dumps([self._code, sorted(row.cells.items())]).encode()).hexdigest()[:24]
