@@ -32,9 +32,9 @@ class Provenance:
     max_ranks: int
     does_not_claim: str = ""
 
-    def covers(self, payload_bytes: float, ranks: int) -> bool:
-        """Whether a collective of this size is within what was measured."""
-        return self.min_bytes <= payload_bytes <= self.max_bytes and ranks <= self.max_ranks
+    def covers(self, payload_bytes: float) -> bool:
+        """Whether collectives of this size were measured, on however many ranks."""
+        return self.min_bytes <= payload_bytes <= self.max_bytes
 
     def log_spread(self, payload_bytes: float) -> float:
         """Standard deviation of ln(measured / predicted) at this size."""
@@ -73,17 +73,6 @@ class NcclFit:
         share = self.nic_bytes_per_s / rate_bytes_per_s
         return replace(self, bandwidth_scale=self.bandwidth_scale * share, nvls_scale=self.nvls_scale * share)
 
-    def slower(self, factor: float) -> NcclFit:
-        """The same fit with every predicted time multiplied by ``factor`` (for sampling the residual spread)."""
-        return replace(
-            self,
-            overhead_s=self.overhead_s * factor,
-            latency_scale=self.latency_scale * factor,
-            bandwidth_scale=self.bandwidth_scale / factor,
-            nvls_scale=self.nvls_scale / factor,
-            ramp_s=self.ramp_s * factor,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class CommunicationFit:
@@ -91,10 +80,6 @@ class CommunicationFit:
 
     node: NcclFit
     network: NcclFit
-
-    def slower(self, factor: float) -> CommunicationFit:
-        """Both fits with every time multiplied by ``factor``."""
-        return CommunicationFit(self.node.slower(factor), self.network.slower(factor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +98,6 @@ class GlooFit:
     reduce_bytes_per_s: float
     staging_bytes_per_s: float
     provenance: Provenance
-
-    def slower(self, factor: float) -> GlooFit:
-        """The same fit with its own costs multiplied by ``factor``; links keep their speed."""
-        return replace(
-            self,
-            overhead_s=self.overhead_s * factor,
-            step_s=self.step_s * factor,
-            connection_bytes_per_s=self.connection_bytes_per_s / factor,
-            reduce_bytes_per_s=self.reduce_bytes_per_s / factor,
-            staging_bytes_per_s=self.staging_bytes_per_s / factor,
-        )
 
 
 EXACT = Provenance(("the model itself",), 0, 0.0, 0.0, 0.0, math.inf, 2**31)

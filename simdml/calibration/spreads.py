@@ -43,7 +43,6 @@ class Spreads:
     """
 
     name: str
-    date: str
     groups: Mapping[CostGroup, Spread]
     step: Spread
     carried_over: Spread

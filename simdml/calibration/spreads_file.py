@@ -47,7 +47,6 @@ def read_spreads(path: Path) -> Spreads:
         )
     return Spreads(
         name=path.stem,
-        date=content.date,
         groups=MappingProxyType(
             {group: _spread(content, document, ("groups", group), number) for group, number in content.groups.items()}
         ),

@@ -88,7 +88,7 @@ def _size_doubts(built: Built, kernel_s: Mapping[Kernel, float]) -> Iterator[tup
 def _payload_doubts(built: Built, payload_bytes: Mapping[CostGroup, float]) -> Iterator[tuple[CostGroup, str]]:
     for group, fit in collective_fits(built).items():
         payload = payload_bytes.get(group, fit.max_bytes)
-        if not fit.min_bytes <= payload <= fit.max_bytes:
+        if not fit.covers(payload):
             yield group, f"{group.words} of {format_bytes(payload)} are beyond the sizes that were measured"
 
 

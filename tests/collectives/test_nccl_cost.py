@@ -185,14 +185,6 @@ def test_a_fit_corrects_latency_and_bandwidth() -> None:
     assert cost.with_fit(PLAIN).plan(AR, range(8), GIB) == plain
 
 
-def test_a_slower_fit_multiplies_every_time() -> None:
-    cluster = make_cluster("a100_sxm_80gb")
-    fit = default_fit(cluster)
-    for size in (1024, MIB, 64 * MIB):
-        once = NcclCost(cluster, fit).plan(AR, range(8), size).time_s(size)
-        assert NcclCost(cluster, fit.slower(1.3)).plan(AR, range(8), size).time_s(size) == pytest.approx(1.3 * once)
-
-
 ROOTED_COPIES = (CollectiveKind.SCATTER, CollectiveKind.GATHER)
 
 

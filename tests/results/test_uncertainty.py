@@ -32,7 +32,7 @@ DP = {
 def spreads(step=0.0, carried=0.0, doubling=0.0, tail=NEARLY_NORMAL, **groups):
     by_group = {group: Spread(groups.get(group.name.lower(), 0.0), SOURCE) for group in CostGroup}
     one = (Spread(step, SOURCE), Spread(carried, SOURCE), Spread(doubling, SOURCE), Spread(tail, SOURCE))
-    return Spreads("test", "2026-11-25", by_group, *one)
+    return Spreads("test", by_group, *one)
 
 
 def widths(found):
