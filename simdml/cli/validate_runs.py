@@ -160,11 +160,12 @@ def _report(validation: RunsValidation, paths: Sequence[Path]) -> None:
 
 
 def _export(tables: tuple[Path, ...], folder: Path) -> None:
+    from simdml.validation.runs.omitted import completed
     from simdml.validation.runs.reading import Unusable, read_table
     from simdml.validation.runs.replay import scenario_of
 
     written = 0
-    for row in (row for path in tables for row in read_table(path).rows):
+    for row in (completed(row) for path in tables for row in read_table(path).rows):
         try:
             scenario = scenario_of(row)
         except Unusable:

@@ -1,7 +1,10 @@
 """Rows of torchgpipe's and ByteScheduler's published runs as scenarios."""
 
+import csv
+
 import pytest
 
+from simdml.cli.main import main
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.validation.runs.classic import classic_scenario
@@ -91,6 +94,19 @@ def test_nothing_is_filled_in_where_a_source_does_not_say_it():
     assert completed(transformer) is transformer
     with pytest.raises(Unusable, match="not say enough"):
         classic_scenario(transformer)
+
+
+def test_exported_scenarios_have_it_too(tmp_path):
+    table, folder = tmp_path / "table.csv", tmp_path / "scenarios"
+    cells = bytescheduler(id="vgg", batch_per_gpu="").cells
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(cells))
+        writer.writeheader()
+        writer.writerow(cells)
+    with pytest.raises(SystemExit) as ended:
+        main(["validate", str(table), "--jobs", "1", "--export-scenarios", str(folder)])
+    assert ended.value.code == 0
+    assert build(load_scenario(str(folder / "vgg.yaml"))).job.global_batch == 16 * 32
 
 
 def test_one_node_needs_no_servers():
