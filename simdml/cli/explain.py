@@ -42,12 +42,11 @@ def entry(name: str) -> str:
     if term is not None and exact and not term.is_strategy:
         return text_of(term)
     # Strategies need numpy; terms of the glossary are explained without.
-    from simdml.cli.explain_strategy import strategy_lines
+    from simdml.cli.explain_strategy import schedule_lines, strategy_lines
+    from simdml.scenario.schedules import FILES
     from simdml.strategies.catalog import strategies
 
-    if name.endswith((".py", ".csv")):
-        from simdml.cli.explain_strategy import schedule_lines
-
+    if name.endswith(FILES):
         return "\n".join(schedule_lines(name))
     known = strategies()
     names = {name.casefold()} if term is not None and not term.is_strategy else {_fold(name)}

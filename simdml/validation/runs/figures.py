@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.artist import Artist
@@ -42,31 +43,33 @@ def runs_figure(validation: RunsValidation) -> Figure:
         color, marker = _STYLES[index % MOST_SOURCES]
         measured = [value for value, _ in sources[name]]
         predicted = [value * ratio for value, ratio in sources[name]]
-        left.plot(
-            measured, predicted, marker, color=color, markersize=3.5, alpha=0.7, linestyle="none", label=_short(name)
-        )
+        label = shortened(name, LONGEST_NAME)
+        left.plot(measured, predicted, marker, color=color, markersize=3.5, alpha=0.7, linestyle="none", label=label)
     left.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     left.set_xlabel("measured step time (s)")
     left.set_ylabel("predicted step time (s)")
     left.legend(*_largest(left, LEGEND_ENTRIES), frameon=False, fontsize=7, loc="upper left")
-    errors = [[ratio - 1.0 for _, ratio in sources[name]] for name in reversed(names[:MOST_BOXES])]
-    if errors:
-        right.boxplot(
-            errors, orientation="horizontal", whis=(5, 95), showfliers=False, medianprops={"color": "#c44e00"}
-        )
-        right.set_yticks(
-            range(1, len(errors) + 1),
-            [f"{_short(name)} ({len(sources[name])})" for name in reversed(names[:MOST_BOXES])],
-            fontsize=7,
-        )
-    right.axvline(0.0, color="#777777", linewidth=1.0)
-    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    error_boxes(right, {name: [ratio - 1.0 for _, ratio in sources[name]] for name in names[:MOST_BOXES]}, LONGEST_NAME)
     right.set_xlabel("error of step time: quartiles, 5th to 95th percentile")
     return figure
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+def error_boxes(axes: Axes, errors: Mapping[str, Sequence[float]], longest: int) -> None:
+    """Draw the spread of every group's errors, the first on top, beside its name and how many they are."""
+    if errors:
+        names = list(errors)[::-1]
+        spreads = [errors[name] for name in names]
+        look = {"color": "#c44e00"}
+        axes.boxplot(spreads, orientation="horizontal", whis=(5, 95), showfliers=False, medianprops=look)
+        labels = [f"{shortened(name, longest)} ({len(errors[name])})" for name in names]
+        axes.set_yticks(range(1, len(names) + 1), labels, fontsize=7)
+    axes.axvline(0.0, color="#777777", linewidth=1.0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return a name of so many letters at most."""
+    return name if len(name) <= longest else f"{name[: longest - 3]}..."
 
 
 def _largest(axes: Axes, count: int) -> tuple[list[Artist], list[str]]:

@@ -9,13 +9,14 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
+from simdml.validation.runs.figures import error_boxes, shortened
 from simdml.validation.runs.scaling import ScalingGroup
 from simdml.validation.runs.scores import GROUPINGS
 from simdml.validation.runs.study import RunsValidation
 
-_BLUE, _ORANGE, _GREY = "#0a5c9c", "#c44e00", "#777777"
+_BLUE, _ORANGE = "#0a5c9c", "#c44e00"
 _SHOWN: Final = ("GPU", "strategy", "GPUs")
 _MOST_GROUPS, _LONGEST = 12, 30
 PANELS, OF_A_SOURCE, COLUMNS = 12, 2, 4
@@ -46,15 +47,8 @@ def _spread(axes: Axes, validation: RunsValidation, grouping: str) -> None:
     for each in validation.rows:
         if each.error is not None:
             errors.setdefault(GROUPINGS[grouping](each.row), []).append(each.error)
-    names = sorted(errors, key=lambda name: (-len(errors[name]), name))[:_MOST_GROUPS][::-1]
-    if names:
-        spreads = [errors[name] for name in names]
-        look = {"color": _ORANGE}
-        axes.boxplot(spreads, orientation="horizontal", whis=(5, 95), showfliers=False, medianprops=look)
-        labels = [f"{_short(name, _LONGEST)} ({len(errors[name])})" for name in names]
-        axes.set_yticks(range(1, len(names) + 1), labels, fontsize=7)
-    axes.axvline(0.0, color=_GREY, linewidth=1.0)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    names = sorted(errors, key=lambda name: (-len(errors[name]), name))[:_MOST_GROUPS]
+    error_boxes(axes, {name: errors[name] for name in names}, _LONGEST)
     axes.set_title(f"by {grouping}", fontsize=9)
     axes.set_xlabel("error of step time", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
@@ -90,10 +84,5 @@ def _scaling(axes: Axes, group: ScalingGroup) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=7)
     kind = "batch grows" if group.weak else "same batch"
-    axes.set_title(
-        f"{_short(group.model, 30)}, {kind}\n{_short(group.gpu, 36)}\n{_short(group.source, 36)}", fontsize=7
-    )
-
-
-def _short(name: str, longest: int) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 3]}..."
+    title = (f"{shortened(group.model, 30)}, {kind}", shortened(group.gpu, 36), shortened(group.source, 36))
+    axes.set_title("\n".join(title), fontsize=7)
