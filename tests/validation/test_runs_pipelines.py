@@ -8,6 +8,7 @@ from simdml.cli.main import main
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.validation.runs.classic import classic_scenario
+from simdml.validation.runs.llm import llm_scenario
 from simdml.validation.runs.omitted import completed
 from simdml.validation.runs.reading import Row, Unusable
 
@@ -94,6 +95,16 @@ def test_nothing_is_filled_in_where_a_source_does_not_say_it():
     assert completed(transformer) is transformer
     with pytest.raises(Unusable, match="not say enough"):
         classic_scenario(transformer)
+
+
+def test_zero_bubbles_vocabulary_gives_the_parameters_it_prints():
+    """Qi et al., arXiv 2401.10241, table 3: 14.6 billion; GPT-2's vocabulary would make 14.7."""
+    stated = {"source": "Zero Bubble Pipeline Parallelism (ICLR 2024) Tables 3-4", "gpu": "A100-80GB-SXM"}
+    shape = {"layers": "46", "hidden": "5120", "heads": "40", "seq_len": "1024", "global_batch_seqs": "48"}
+    rest = {"num_gpus": "16", "pp": "16", "micro_batch": "1", "iter_time_s": "1"}
+    found = completed(Row("llm", "runs.csv", 2, stated | shape | rest))
+    job = build(load_scenario(llm_scenario(found))).job
+    assert round(job.build(1).parameter_count / 1e9, 1) == 14.6
 
 
 def test_exported_scenarios_have_it_too(tmp_path):
