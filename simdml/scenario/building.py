@@ -204,7 +204,7 @@ def _optimizer(asked: TrainingSpec, model: ModelSpec, choices: Choices) -> Optim
 
 
 def _fused_kernels(asked: TrainingSpec, plans: Plans, choices: Choices) -> bool:
-    default: Literal["fused", "eager"] = "fused" if plans.by_megatron else "eager"
+    default: Literal["fused", "eager", "operations"] = "fused" if plans.by_megatron else "eager"
     return choices.given_or(asked.kernels, "training.kernels", default, plans.system) == "fused"
 
 

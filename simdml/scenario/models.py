@@ -161,6 +161,10 @@ def _conversions(asked: TrainingSpec) -> Iterator[Callable[[Model], Model]]:
         from simdml.workload.convnets.layout import channels_last
 
         yield channels_last
+    if asked.kernels == "operations":
+        from simdml.workload.operations import with_operations
+
+        yield with_operations
     if asked.autocast:
         from simdml.workload.autocast import with_autocast
 

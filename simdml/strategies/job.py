@@ -22,7 +22,7 @@ Recompute = Literal["none", "selective", "full", "stage", "stage_except_last"]
 Attention scores (``selective``, Megatron-LM), every repeated block, of which its input is kept (``full``), or a whole
 stage, always (``stage``, GPipe) or but for the last micro-batch (``stage_except_last``, torchgpipe's default).
 """
-Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw", "lamb"]
+Optimizer = Literal["sgd", "sgd_momentum", "adam", "adamw", "bert_adam", "lamb"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 
 DATA_AXES: Final = ("dp_node", "ep", "dp", "dp_shard", "dp_replicate")

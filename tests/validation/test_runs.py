@@ -128,6 +128,17 @@ def test_a_row_of_tensorflow_is_the_bundled_scenario():
 
 
 @pytest.mark.parametrize(
+    ("notes", "kernels"),
+    [("FP16 > batch size=64 & without xla", "operations"), ("batch size=64 & with xla", None), ("", None)],
+)
+def test_berts_graph_is_fused_unless_a_row_says_that_it_is_not(notes, kernels):
+    bert = {"model": "BERT-base pre-training", "framework": "TensorFlow 1.15 Horovod", "notes": notes, "ps_servers": ""}
+    training = classic_scenario(row(CLASSIC, strategy="ddp/allreduce (NCCL)", **bert))["training"]
+    assert training.get("kernels") == kernels
+    assert (training["optimizer"], training["fused_optimizer"]) == ("bert_adam", False)
+
+
+@pytest.mark.parametrize(
     ("link", "nics", "efficiency"),
     [
         ("4x Omni-Path 100 Gb/s per node (Jean Zay)", {"count": 4, "rate": "100 Gbps"}, "infiniband"),

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from simdml.documents.quantities import Count, DocumentModel
 
 PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
-OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw", "lamb"]
+OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw", "bert_adam", "lamb"]
 DispatchName = Literal["megatron", "pytorch", "graph", "cuda_graphs"]
 
 
@@ -42,8 +42,8 @@ class TrainingSpec(DocumentModel):
     """Half precision: fp32 weights converted where they are used (torch.autocast), not half ones with fp32 masters."""
     clip_gradients: bool = False
     """Whether gradients are clipped by their global norm; no here, though Megatron-LM does (it takes under 0.2 %)."""
-    kernels: Literal["fused", "eager"] | None = None
-    """Megatron-LM's fused kernels, or PyTorch eager's; by default fused where the strategy has a mesh or a pipeline."""
+    kernels: Literal["fused", "eager", "operations"] | None = None
+    """Megatron-LM's fused (default with a mesh or pipeline), PyTorch eager's, or TensorFlow 1's, one an operation."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     """How images lie in memory: contiguous (PyTorch), or channels_last, which tensor cores need not convert."""
     fused_batch_norm: bool = False

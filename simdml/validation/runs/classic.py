@@ -79,9 +79,11 @@ def _training(row: Row) -> dict[str, Any]:
         "precision": _precision(row),
         "optimizer": _optimizer(row),
     }
-    if training["optimizer"] == "lamb":
-        # Apex's in PyTorch; an operation each in TensorFlow 1; TensorFlow 2's with XLA.
-        training["fused_optimizer"] = not row.has("framework", "tensorflow1")
+    if training["optimizer"] in ("lamb", "bert_adam"):
+        # Apex's in PyTorch and MXNet's own; an operation each in TensorFlow 1; TensorFlow 2's with XLA.
+        training["fused_optimizer"] = not row.has("framework", "tensorflow1", "tensorflow 1.")
+    if row.has("model", "bert") and row.has("notes", "without xla"):
+        training["kernels"] = "operations"
     if accumulation > 1:
         training["microbatch"] = batch
     if not row.has("framework", "pytorch", "torch"):
@@ -95,7 +97,9 @@ def _training(row: Row) -> dict[str, Any]:
 def _optimizer(row: Row) -> str:
     if not row.has("model", "bert"):
         return "sgd_momentum"
-    return "lamb" if row.has("framework", "dle") else "adam"
+    if row.has("framework", "dle"):
+        return "lamb"
+    return "adam" if row.has("framework", "pytorch", "torch") else "bert_adam"
 
 
 def _precision(row: Row) -> str:
