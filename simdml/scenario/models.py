@@ -25,12 +25,15 @@ MODEL = "model"
 MODELS_KEPT: Final = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class LayerListSpec:
-    """A model written down layer by layer; one of the catalog's :class:`ModelSpec` in use, equal to itself alone."""
+    """A model written down layer by layer, each as its keys and values; like the catalog's :class:`ModelSpec` in use.
+
+    Models of the same layers are equal, so that what was worked out for one serves another.
+    """
 
     name: str
-    layers: tuple[Mapping[str, Any], ...]
+    layers: tuple[tuple[tuple[str, Any], ...], ...]
     sample_unit: str
     default_sequence: int | None = None
 
@@ -40,7 +43,7 @@ class LayerListSpec:
 
         return build_custom(
             self.name,
-            self.layers,
+            [dict(layer) for layer in self.layers],
             samples=samples,
             element_bytes=options.get("element_bytes", 4),
             sample_unit=self.sample_unit,
@@ -61,7 +64,7 @@ def chosen_model(scenario: Scenario) -> ModelSpec:
         if isinstance(section, str):
             return find_model(section)
         if section.layers is not None:
-            entries = tuple(layer.entry() for layer in section.layers)
+            entries = tuple(tuple(layer.entry().items()) for layer in section.layers)
             return LayerListSpec(section.name or scenario.name, entries, section.sample_unit)
         if section.config is None:
             spec = _resized(find_model(section.name or ""), section.image_size)

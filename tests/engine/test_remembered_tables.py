@@ -41,6 +41,16 @@ def test_a_job_finds_what_it_left():
     assert folded is partition
 
 
+def test_a_model_written_down_finds_what_an_equal_one_left():
+    layers = [{"name": f"layer {index}", "kind": "linear", "inputs": 64, "outputs": 64} for index in range(4)]
+    job = {"cluster": "dgx1_v100", "model": {"name": "four", "layers": layers}, "training": {"batch_per_gpu": 8}}
+    first, second = (build(load_scenario(job)) for _ in range(2))
+    assert first.job.build == second.job.build
+    assert first.program() is second.program()
+    layers[-1]["bias"] = False
+    assert build(load_scenario(job)).job.build != first.job.build
+
+
 def test_other_kernels_change_neither_transfers_nor_classes():
     table, partition = remembered_of(built())
     slower, same = remembered_of(built(**{"profile.compute_scale": {"matmul": 3.0}}))
