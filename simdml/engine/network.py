@@ -138,10 +138,10 @@ class Network:
 
     def _depart(self, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
         """Begin to move a payload now."""
-        if not self._booked(bundle, payload_bytes, 0.0, done):
-            self._make_room(bundle)
-            if not self._booked(bundle, payload_bytes, 0.0, done):
-                self._share(bundle, payload_bytes, done)
+        if self._booked(bundle, payload_bytes, 0.0, done):
+            return
+        if not self._make_room(bundle) or not self._booked(bundle, payload_bytes, 0.0, done):
+            self._share(bundle, payload_bytes, done)
 
     def _booked(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> bool:
         """Book a transfer if it finds room at the rate it would have alone, else return False."""
@@ -154,10 +154,11 @@ class Network:
         else:
             bundle.count += 1
         env = self.env
-        booking = Booking(self._when_ending, bundle, payload_bytes, env.now + latency_s, done)
+        begins = env.now + latency_s
+        booking = Booking(self._when_ending, bundle, payload_bytes, begins, done)
         bundle.booked[booking] = None
         _, solo_s = bundle.solo_times.get(payload_bytes) or bundle.time_alone(payload_bytes)
-        env.put(booking, latency_s + solo_s)
+        env.put_at(booking, begins + solo_s)
         return True
 
     def _ended(self, booking: Booking) -> None:
@@ -191,12 +192,12 @@ class Network:
             return False
         booking = Booking(self._when_ending, bundle, payload_bytes, begins, done)
         self._reservations.add(booking, begins + solo_s)
-        self.env.put(booking, begins + solo_s - self.env.now)
+        self.env.put_at(booking, begins + solo_s)
         return True
 
     def _depart_at(self, begins: float, bundle: Bundle, payload_bytes: float, done: Callable[[], None]) -> None:
         departure = Departure(self._when_departing_ahead, bundle, payload_bytes, done)
-        self.env.put(departure, begins - self.env.now)
+        self.env.put_at(departure, begins)
 
     def _give_way(self, bundle: Bundle) -> None:
         """Give up what is reserved on the links of ``bundle``, and of all that has begun there and counts from now on.
@@ -229,22 +230,29 @@ class Network:
 
     def _put_off(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
         departure = Departure(self._when_departing, bundle, payload_bytes, done)
-        self.env.put(departure, latency_s)
+        self.env.put_at(departure, self.env.now + latency_s)
 
-    def _make_room(self, bundle: Bundle) -> None:
-        """Give up bookings that have not begun where they keep another transfer of ``bundle`` from beginning."""
+    def _make_room(self, bundle: Bundle) -> bool:
+        """Give up bookings that have not begun where they keep another transfer of ``bundle`` from beginning.
+
+        Returns whether there were any.
+        """
+        if not bundle.asked:
+            return self._recall(bundle)
         users = {bundle: None}
         for link in self._crowding.full_links(bundle):
             users.update(dict.fromkeys(self._crowding.users(link)))
-        for user in users:
-            self._recall(user)
+        recalled = [self._recall(user) for user in users]
+        return any(recalled)
 
-    def _recall(self, bundle: Bundle) -> None:
-        """Make departures of the bookings that have not begun."""
+    def _recall(self, bundle: Bundle) -> bool:
+        """Make departures of the bookings that have not begun; return whether there were any."""
         now = self.env.now
-        for booking in [booking for booking in bundle.booked if booking.begins > now]:
+        ahead = [booking for booking in bundle.booked if booking.begins > now]
+        for booking in ahead:
             self._give_up(booking)
             self._put_off(bundle, booking.payload_bytes, booking.begins - now, booking.done)
+        return bool(ahead)
 
     def _share_from_now(self, bundle: Bundle) -> None:
         """Give tags to all that is booked, and has begun."""
@@ -322,6 +330,13 @@ class Network:
 
     def _arm(self, component: list[Bundle]) -> None:
         """Give the bundles one completion event, and those left over from their old ones another."""
+        if len(component) == 1:
+            old = component[0].wakeup
+            if old is None or len(old.bundles) == 1:
+                if old is not None:
+                    old.pending = False
+                self._wake_when_done(component)
+                return
         orphans: dict[Bundle, None] = {}
         for bundle in component:
             old = bundle.wakeup
@@ -337,18 +352,25 @@ class Network:
                 self._wake_when_done(left)
 
     def _wake_when_done(self, bundles: list[Bundle]) -> None:
-        now = self.env.now
-        earliest = max(min(bundle.finish_time() for bundle in bundles), now)
         wakeup = Wakeup(self._when_done, bundles)
-        for bundle in bundles:
-            bundle.wakeup = wakeup
-        self.env.put(wakeup, earliest - now)
+        if len(bundles) == 1:
+            bundles[0].wakeup = wakeup
+            earliest = bundles[0].finish_time()
+        else:
+            earliest = min([bundle.finish_time() for bundle in bundles])
+            for bundle in bundles:
+                bundle.wakeup = wakeup
+        now = self.env.now
+        self.env.put_at(wakeup, earliest if earliest > now else now)
 
     def _woken(self, wakeup: Wakeup) -> None:
         """End the transfers of the bundles of ``wakeup`` that are through."""
         if not wakeup.pending:
             return
         wakeup.pending = False
+        if len(wakeup.bundles) == 1 and not wakeup.bundles[0].crowded:
+            self._woken_alone(wakeup.bundles)
+            return
         now = self.env.now
         finished: list[Callable[[], None]] = []
         remaining: list[Bundle] = []
@@ -369,6 +391,20 @@ class Network:
                 if bundle.wakeup is wakeup:
                     bundle.wakeup = None
             self._mark(bundle for bundle in affected if bundle.tags)
+        for done in finished:
+            done()
+
+    def _woken_alone(self, bundles: list[Bundle]) -> None:
+        """End the transfers of the only one of ``bundles`` that are through; nobody else is on its links."""
+        [bundle] = bundles
+        finished: list[Callable[[], None]] = []
+        now = self.env.now
+        bundle.count -= bundle.finish(now, finished)
+        if bundle.tags:
+            bundle.set_rate(bundle.rate_alone(self.capacities), now)
+            self._wake_when_done(bundles)
+        else:
+            bundle.wakeup = None
         for done in finished:
             done()
 

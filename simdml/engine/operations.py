@@ -209,7 +209,8 @@ class Copy(Transfer):
         start = stream.ready
         if self.alone_s is not None:
             return stream.advance(start, start + self.alone_s)
-        self.send(start, partial(type(stream).finish, stream, start))
+        done = partial(type(stream).finish, stream, start)
+        self.network.send_at(self.bundle, self.payload_bytes, start + self.latency, done)
         return False
 
 

@@ -19,6 +19,7 @@ from simdml.program.servers import Bulk, ServerShard
 
 ENTRIES_KEPT = 20_000
 """A shard keeps this many latest entries, at most twice as many."""
+_ITS_WORKER, _THE_KEY = Release.ITS_WORKER, Release.THE_KEY
 PART = -1
 """The number of what is only a part of a push."""
 
@@ -156,7 +157,7 @@ class Shard(Track):
         else:
             service.start = free_at[thread]
         end = free_at[thread] = service.start + cost.total(service.effect)
-        self.env.put(service, end - now)
+        self.env.put_at(service, end)
 
     def request(self, state: KeyState, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
         """Call ``answer`` when ``worker``, which has sent ``wanted`` pushes of the key, may have it."""
@@ -177,22 +178,23 @@ class Shard(Track):
         answer(blame)
 
     def _served(self, service: Service) -> None:
-        state, start = service.state, service.start
+        state, start, now, log = service.state, service.start, self.env.now, self.entries
         blame = service.blame
         if start != service.arrived and len(self.free_at) > 1:
             blame = self._ended_at(start)
-        self.entries.append(tuple.__new__(Entry, (0, service.arrived, start, self.env.now, blame)))
-        if len(self.entries) > 2 * ENTRIES_KEPT:
+        log.append(tuple.__new__(Entry, (0, service.arrived, start, now, blame)))
+        if len(log) > 2 * ENTRIES_KEPT:
             self.forget(ENTRIES_KEPT)
-        self._note(service)
+        self._note(service, now)
         if service.number == PART:
             return
-        release = self.rule.done(state, service.worker, service.effect)
-        if release is Release.ITS_WORKER:
-            own = state.waiting.get(service.worker)
-            if own is not None and self.rule.readable(state, own.worker, own.wanted):
+        rule, worker = self.rule, service.worker
+        release = rule.done(state, worker, service.effect)
+        if release is _ITS_WORKER:
+            own = state.waiting.get(worker)
+            if own is not None and rule.readable(state, worker, own.wanted):
                 self._grant(state, own, service, blame_on(self))
-        elif release is Release.THE_KEY:
+        elif release is _THE_KEY:
             if state.waiting:
                 self._release(state, tuple(state.waiting.values()), service, blame_on(self))
         elif release is Release.EVERYBODY:
@@ -220,10 +222,10 @@ class Shard(Track):
                 return Blame(self, self.first + index + 1)
         return None
 
-    def _note(self, service: Service) -> None:
+    def _note(self, service: Service, now: float) -> None:
         activity, effect, state = self.activity, service.effect, service.state
         activity.pushes += 1
-        activity.busy_s += self.env.now - service.start
+        activity.busy_s += now - service.start
         activity.queued_s += service.start - service.arrived
         activity.updates += effect.completes
         if effect is DROPPED:

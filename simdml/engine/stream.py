@@ -150,7 +150,7 @@ class Stream(Track):
     def pause(self) -> None:
         """Begin the operation in hand, once more if need be, when the simulation's clock has caught up."""
         self.callbacks = _CAUGHT_UP
-        self.env.put(self, self.ready - self.env.now)
+        self.env.put_at(self, self.ready)
 
     def run(self) -> None:
         """Run operations until one has to wait; those that take no time leave no entry."""
@@ -220,7 +220,7 @@ class PacedStream(Stream):
         self.start = start
         self.blame = blame
         self.callbacks = _ENDED
-        self.env.put(self, end - self.env.now)
+        self.env.put_at(self, end)
         return False
 
     def finish(self, start: float, blame: Blame | None = None) -> None:
@@ -229,10 +229,11 @@ class PacedStream(Stream):
         self.log.append(_entry(Entry, (index, self.ready, start, now, blame)))
         self.ready = now
         if index < self.last:
-            self.index = index + 1
-        else:
-            self._turn()
-        self.run()
+            self.index = index = index + 1
+            if not self.operations[index].begin(self):
+                return
+            # It was over at once, as few are on a paced stream.
+        self.go_on()
 
     def finish_at(self, start: float, end: float, blame: Blame | None = None) -> None:
         """End the operation in hand at ``end``, now or by way of the heap, and go on."""
