@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,12 +21,33 @@ def further_communicators_bytes(sizes: Iterable[int]) -> float:
     return float(further * CHANNELS * CONNECTIONS * CONNECTION_BYTES)
 
 
+def cached_bytes(phases: Iterable[Sequence[float]]) -> float:
+    """Return what PyTorch's allocator holds after ``phases`` of large blocks, all of a phase alive at once.
+
+    A block takes the smallest free one it fits in, whose rest stays free until the phase ends, or new memory
+    (c10/cuda/CUDACachingAllocator.cpp, get_free_block and should_split of its large pool).
+    """
+    segments: list[float] = []
+    for phase in phases:
+        free = list(segments)
+        for block in phase:
+            fitting = [each for each in free if each >= block]
+            if fitting:
+                free.remove(min(fitting))
+                free.append(min(fitting) - block)
+            else:
+                segments.append(block)
+    return sum(segments)
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
     """Bytes on one rank at the peak of a step.
 
     ``overhead`` is what lies outside tensors: driver context, communication buffers, workspaces, and the allocator's
-    fragmentation. ``host`` lies in the memory of the node and is no part of the total.
+    fragmentation. ``host`` lies in the memory of the node and is no part of the total, nor is ``cached``: freed
+    blocks of other phases of the step, which PyTorch's allocator keeps until something does not fit
+    (c10/cuda/CUDACachingAllocator.cpp, release_cached_blocks).
     """
 
     rank_class: str
@@ -38,11 +59,17 @@ class MemoryEstimate:
     overhead: float
     capacity: float
     host: float = 0.0
+    cached: float = 0.0
 
     @property
     def total(self) -> float:
         """All of it."""
         return self.parameters + self.gradients + self.optimizer + self.activations + self.buckets + self.overhead
+
+    @property
+    def held(self) -> float:
+        """What the process holds on its device by the end of a step, as nvidia-smi shows it."""
+        return max(self.total, min(self.capacity, self.total + self.cached))
 
     @property
     def fits(self) -> bool:

@@ -30,7 +30,7 @@ def kind_of(scenario: Scenario, section: DataParallelSpec | None) -> Kind:
 def data_parallel_plan(
     scenario: Scenario, section: DataParallelSpec | None, mesh: Mesh, system: str, choices: Choices
 ) -> ReplicaPlan | None:
-    """Return how the replicas of ``mesh`` share their work, None for one replica.
+    """Return how the replicas of ``mesh`` share their work; for one replica None, or what says how its state lies.
 
     What the section leaves open is the default of ``system`` for ddp and of its own system for another kind.
 
@@ -41,7 +41,7 @@ def data_parallel_plan(
     kind = kind_of(scenario, section)
     given = _given(scenario, section, kind)
     if gradient_ranks(mesh) == 1:
-        return None
+        return kind.plan if kind.alone and not given else None
     with located(scenario.document, "strategy", "mesh"):
         refuse_combinations(kind, mesh)
     for name, value in kind.options.items():

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from simdml.calibration.profile import MemoryCoefficients
 from simdml.cluster.device import Device
 from simdml.costs.activations import Keeping
-from simdml.costs.memory import MemoryEstimate, further_communicators_bytes
+from simdml.costs.memory import MemoryEstimate, cached_bytes, further_communicators_bytes
 from simdml.errors import DoesNotFitError
 from simdml.strategies.batch_shares import jobs_by_share
-from simdml.strategies.data_parallel.kinds import make_replica, replica_roles
-from simdml.strategies.data_parallel.replica import ReplicaMemory
+from simdml.strategies.data_parallel.kinds import replica_memory, replica_roles
 from simdml.strategies.job import Job
 from simdml.strategies.pipeline import Pipeline
 from simdml.strategies.schedules import Action
@@ -90,7 +89,7 @@ def _device(
     """Return the peak of the rank at ``place``, its pipeline coordinate and its role, on ``gpu``."""
     device, role = place
     mine = pipeline.stages_on(device)
-    replica = make_replica(job, [codes.of(stages[stage]) for stage in mine], role).memory()
+    replica = replica_memory(job, [codes.of(stages[stage]) for stage in mine], role)
     keeping = Keeping(job.mesh.size("tp"), job.training.recompute, job.spread.sequence_parallel)
     kept = [
         keeping.microbatch_bytes(stages[stage], stages[stage - 1][-1].output_bytes if stage else 0.0) for stage in mine
@@ -98,12 +97,13 @@ def _device(
     servers = job.parameter_server
     working = max(keeping.working_set_bytes(stages[stage]) for stage in mine)
     peak = peak_kept((*pipeline.beforehand[device], *pipeline.actions[device]), kept) + working
+    later = max(0.0, max(map(sum, replica.after_backward), default=0.0) - peak)
     tensors = {
         "parameters": replica.parameters * pipeline.weight_versions(device),
         "gradients": replica.gradients,
         "optimizer": replica.optimizer if servers is None or servers.workers_update else 0.0,
         "activations": peak if replica.activations is None else replica.activations,
-        "buckets": _buffers(replica, peak) if servers is None else 0.0,
+        "buckets": replica.buffers + later if servers is None else 0.0,
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     if job.mesh.num_ranks > 1:
@@ -115,12 +115,8 @@ def _device(
         overhead=overhead,
         capacity=gpu.memory_bytes,
         host=replica.host,
+        cached=max(0.0, cached_bytes(replica.after_backward) - later) if servers is None else 0.0,
     )
-
-
-def _buffers(replica: ReplicaMemory, activations: float) -> float:
-    """Return what buffers add at the peak: those of reductions after backward take the place of activations."""
-    return max(0.0, replica.buffers - activations) if replica.buffers_after_backward else replica.buffers
 
 
 def peak_kept(actions: Sequence[Action], kept_by_chunk: Sequence[float]) -> float:

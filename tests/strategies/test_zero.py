@@ -13,7 +13,7 @@ from simdml.program.instructions import Collective
 from simdml.results.links import link_loads
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.data_parallel.distributed_optimizer import DistributedOptimizerPlan
-from simdml.strategies.data_parallel.kinds import make_replica
+from simdml.strategies.data_parallel.kinds import make_replica, replica_memory
 from simdml.strategies.data_parallel.zero import Zero1Plan, Zero2Plan, fill_buckets
 from simdml.strategies.data_parallel.zero3 import Zero3Plan
 from simdml.strategies.data_parallel.zero3_trace import Coordinator, Limits, ShardedParameter
@@ -120,7 +120,7 @@ def test_memory_equals_the_published_formulas(plan, training, expected):
 
 
 def test_buffers_of_gradients_have_a_buckets_size_whatever_the_model():
-    assert memory(Zero1Plan(reduce_bucket_size=1000)).buffers == 4000
+    assert memory(Zero1Plan(reduce_bucket_size=1000)).after_backward[0] == (4000,)
     assert memory(Zero2Plan(reduce_bucket_size=1000, overlap_comm=True)).buffers == 8000
     assert memory(Zero2Plan(contiguous_gradients=False)).buffers == 0
     live = Zero3Plan(
@@ -130,6 +130,31 @@ def test_buffers_of_gradients_have_a_buckets_size_whatever_the_model():
         stage3_max_reuse_distance=0,
     )
     assert memory(live).buffers == 4000 + 4 * UNIT
+
+
+def test_a_step_in_half_precision_copies_the_largest_gradient_and_then_its_part():
+    """deepspeed 0.6.5, stage_1_and_2.py: x.float(), g.data.double(), flatten(...).to(fp32); 4 ranks share 6 MiB."""
+    part = UNIT * LAYERS // 4
+    in_half = memory(Zero1Plan(contiguous_gradients=False), **HALF)
+    assert in_half.after_backward[-3:] == ((4 * UNIT,), (8 * UNIT,), (2 * part, 4 * part))
+    assert memory(Zero1Plan(), n=8, **HALF).after_backward[-2] == (8 * UNIT * LAYERS // 8,)
+    assert memory(Zero1Plan(offload_optimizer="cpu"), **HALF).after_backward[1:] == ()
+
+
+def test_the_bf16_optimizer_keeps_16_bit_gradients_beside_those_in_fp32():
+    """Bytes a parameter: 2 weights, 4 + 2 gradients, 12/N; all gradients are summed in one 16-bit copy (0.6.5)."""
+    state = memory(Zero1Plan(), **MIXED)
+    assert (state.parameters + state.gradients + state.optimizer) / (UNIT * LAYERS) == 8 + 12 / 4
+    assert state.after_backward[-2:] == ((4 * UNIT,), (2 * UNIT * LAYERS,))
+
+
+def test_state_lies_as_deepspeed_has_it_on_a_single_rank_too():
+    alone = job(StarCluster(1), toy(), (("dp", 1),), data_parallel=Zero1Plan(), optimizer="adam")
+    object.__setattr__(alone.training, "precision", "fp16")
+    object.__setattr__(alone.training, "gradient_bytes", 2)
+    state = replica_memory(alone, [StageCode(alone.build(1).blocks, 1, "none")])
+    assert state.optimizer == 12 * UNIT * LAYERS
+    assert state.after_backward[-1] == (2 * UNIT * LAYERS, 4 * UNIT * LAYERS)
 
 
 # Buckets

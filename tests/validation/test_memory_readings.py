@@ -50,13 +50,15 @@ def test_a_row_of_memory_alone_is_predicted_without_a_step():
     ("source", "unit", "error"),
     [
         # nvidia-smi counts MiB of all that a process holds; Megatron-LM's tests count bytes of tensors.
-        (BLOOM["source"], 2**30, 12e9 / (10 * 2**30) - 1),
+        (BLOOM["source"], 2**30, 13e9 / (10 * 2**30) - 1),
         ("NVIDIA/Megatron-LM functional-test golden values", 1e9, 0.1),
-        ("our own runs", 1e9, 0.2),
+        ("Zero Bubble Pipeline Parallelism (ICLR 2024) Tables 3-4", 2**30, 11e9 / (10 * 2**30) - 1),
+        ("our own runs", 1e9, 0.3),
     ],
 )
 def test_what_a_source_counted_is_compared(source, unit, error):
-    each = Replayed(row(source=source), Replay(memory_bytes=12e9, tensor_bytes=11e9, capacity_bytes=80e9))
+    memory = Replay(memory_bytes=12e9, tensor_bytes=11e9, held_bytes=13e9, capacity_bytes=80e9)
+    each = Replayed(row(source=source), memory)
     assert measured_memory_bytes(each.row) == 10 * unit
     assert memory_error(each) == pytest.approx(error)
     found = score("all", [each, Replayed(row(peak_mem_gb=""), each.replay)], memory_error)
@@ -83,3 +85,25 @@ def test_only_infinibands_switches_reduce(link, reduces):
     network = cluster_of(row(inter_link=link))["cluster"]["network"]
     assert network.get("sharp", True) is reduces
     assert replay_row(row(inter_link=link)).reason == ""
+
+
+# Rows of the same tables: memory as nvidia-smi shows it, in GiB. Four layouts that differ in degrees, size of
+# micro-batches and precision.
+STATED = ["id", "layers", "hidden", "num_gpus", "tp", "pp", "dp", "micro_batch", "dtype", "peak_mem_gb"]
+MEASURED = [
+    ("482", 80, 14400, 320, 8, 10, 4, 1, "fp16/bf16 (not stated per row)", 35),
+    ("510", 78, 14400, 384, 8, 6, 8, 4, "fp16/bf16 (not stated per row)", 56),
+    ("791", 72, 14336, 384, 8, 2, 24, 1, "fp16/bf16 (not stated per row)", 65),
+    ("932", 82, 13312, 384, 4, 12, 8, 4, "bf16", 74),
+]
+
+
+@pytest.mark.parametrize("stated", MEASURED, ids=[stated[0] for stated in MEASURED])
+def test_memory_of_blooms_layouts_is_within_six_percent(stated):
+    """What ZeRO-1 copies after backward stays in the allocator's cache; without it these are 11 to 27 % short."""
+    cells = dict(zip(STATED, map(str, stated), strict=True))
+    batch = 16 * int(cells["dp"]) * int(cells["micro_batch"])
+    run = row(**cells, heads="64", vocab="250880", global_batch_seqs=str(batch))
+    error = memory_error(Replayed(run, replay_row(run)))
+    assert error is not None
+    assert abs(error) < 0.06

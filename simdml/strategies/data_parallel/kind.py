@@ -33,7 +33,8 @@ class Kind:
     ``framework`` is whose defaults hold for the rest of the job; empty for PyTorch's alone and Megatron-LM's with a
     mesh. ``accumulates`` says that the model's own kernels add gradients of micro-batches; otherwise the strategy does.
     ``groups`` are those beside the ones along each data-parallel axis; ``roles`` names the first rank and the others
-    where they do different things.
+    where they do different things. ``alone`` says that the training state lies as the strategy has it on a single
+    rank too.
     """
 
     strategy: Strategy
@@ -47,6 +48,7 @@ class Kind:
     accumulates: bool = True
     groups: tuple[Group, ...] = ()
     roles: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def options(self) -> dict[str, object]:

@@ -10,7 +10,7 @@ from simdml.program.mesh import Group, Mesh
 from simdml.registry import Registry
 from simdml.strategies import expert_parallel
 from simdml.strategies.data_parallel.kind import SHARDED, Kind
-from simdml.strategies.data_parallel.replica import Replica
+from simdml.strategies.data_parallel.replica import Replica, ReplicaMemory
 from simdml.strategies.data_parallel.units import EXPERT_SHARD, SHARD
 from simdml.strategies.job import DataParallelPlan, Job, ReplicaPlan, gradient_ranks
 from simdml.strategies.schedules import find_schedule
@@ -97,6 +97,15 @@ def make_replica(job: Job, code: Sequence[StageCode], role: int = 0) -> Replica:
     _refuse_unflushed(job, kind)
     refuse_combinations(kind, job.mesh)
     return kind.replica(job, code, plan, role) if kind.roles else kind.replica(job, code, plan)
+
+
+def replica_memory(job: Job, code: Sequence[StageCode], role: int = 0) -> ReplicaMemory:
+    """Return what the training state of the rank that holds ``code`` takes."""
+    plan = job.data_parallel
+    if gradient_ranks(job.mesh) == 1 and plan is not None and (kind := find_kind(plan.kind)).alone:
+        state: ReplicaMemory = kind.replica(job, code, plan).memory()
+        return state
+    return make_replica(job, code, role).memory()
 
 
 def _refuse_unflushed(job: Job, kind: Kind) -> None:

@@ -24,7 +24,8 @@ class ReplicaMemory:
     """Bytes of a rank's part of the training state; ``buffers`` is what communication needs beside it.
 
     ``host`` is what lies in the memory of the node instead, ``activations`` what forward keeps where that is not what
-    its stages say. Of ``buffers_after_backward`` only what is more than the activations adds to the peak.
+    its stages say. ``after_backward`` are the phases that follow when backward has freed the activations, each with the
+    copies and buffers that live in it: of the largest only what is more than activations adds to the peak.
     """
 
     parameters: float
@@ -33,7 +34,7 @@ class ReplicaMemory:
     buffers: float = 0.0
     host: float = 0.0
     activations: float | None = None
-    buffers_after_backward: bool = False
+    after_backward: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ from simdml.strategies.data_parallel.gathering import copy
 from simdml.strategies.data_parallel.kind import ALL, PYTORCH, Kind
 from simdml.strategies.data_parallel.offload import Offload, ToHost
 from simdml.strategies.data_parallel.replica import CommunicationStream, Replica, ReplicaMemory
+from simdml.strategies.data_parallel.zero_memory import beside_fp32_gradients, bf16_optimizer_copies, step_copies
+from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward, StageCode
 from simdml.strategies.strategy import Strategy
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
@@ -151,7 +153,7 @@ class ZeroReplica(Replica):
         """Return 2 + 2 + 12/N bytes a parameter for stage 1 and 2 + 14/N for stage 2, for Adam in half precision.
 
         Beside them are the buffers that gradients are reduced in, two if reductions overlap (arXiv 1910.02054,
-        section 5; stage_1_and_2.py, ipg_buffer).
+        section 5; stage_1_and_2.py, ipg_buffer), and what reductions and the step copy (zero_memory.py).
         """
         training, part = self.job.training, self._part()
         state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
@@ -159,15 +161,25 @@ class ZeroReplica(Replica):
         offloaded = self._offloads()
         if offloaded and self.plan.partitions_gradients:
             gradients = 0
-        bucket = self.plan.reduce_bucket_size * (2 if self.plan.overlap_comm else 1)
+        bucket = self._bucket_bytes()
+        after_backward = not self.plan.partitions_gradients and not self.plan.overlap_comm
+        ranks = gradient_ranks(self.job.mesh)
+        if beside_fp32_gradients(training) and not self.plan.partitions_gradients:
+            held, copies = training.weight_bytes, bf16_optimizer_copies(training, self.code, ranks)
+        else:
+            held, copies = 0, () if offloaded else step_copies(training, self.code, part)
         return ReplicaMemory(
             parameters=float(training.weight_bytes * self.elements),
-            gradients=float(training.gradient_bytes * gradients),
+            gradients=float(training.gradient_bytes * gradients + held * self.elements),
             optimizer=0.0 if offloaded else float(state * part),
-            buffers=float(training.gradient_bytes * bucket) if self.plan.contiguous_gradients else 0.0,
+            buffers=0.0 if after_backward else bucket,
             host=float((state + training.gradient_bytes) * part) if offloaded else 0.0,
-            buffers_after_backward=not self.plan.partitions_gradients and not self.plan.overlap_comm,
+            after_backward=(*([(bucket,)] if after_backward and ranks > 1 else []), *copies),
         )
+
+    def _bucket_bytes(self) -> float:
+        buckets = self.plan.reduce_bucket_size * (2 if self.plan.overlap_comm else 1)
+        return float(self.job.training.gradient_bytes * buckets) if self.plan.contiguous_gradients else 0.0
 
     def _offloads(self) -> bool:
         return self.plan.offload_optimizer == "cpu"
@@ -282,7 +294,7 @@ STAGE_2 = Strategy(
     leaves_out=_LEAVES_OUT,
     sources=_SOURCES,
 )
-ZERO_1: Final = Kind(STAGE_1, Zero1Plan(), ZeroReplica, combines=ALL, framework=PYTORCH)
+ZERO_1: Final = Kind(STAGE_1, Zero1Plan(), ZeroReplica, combines=ALL, framework=PYTORCH, alone=True)
 ZERO_2: Final = Kind(
     STAGE_2,
     Zero2Plan(),

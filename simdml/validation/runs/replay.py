@@ -35,14 +35,16 @@ class Replay:
     """What became of a row: its prediction, or why there is none.
 
     ``predicted_s`` are seconds of a step and ``account_s`` those by account. ``memory_bytes`` is the peak of the
-    fullest rank, ``tensor_bytes`` what of it lies in tensors, ``capacity_bytes`` what its device has. ``basis`` is what
-    the uncertainty of the prediction comes from. ``reason`` says why a row has no prediction.
+    fullest rank, ``tensor_bytes`` what of it lies in tensors, ``held_bytes`` what its process holds with freed blocks,
+    ``capacity_bytes`` what its device has. ``basis`` is what the uncertainty of the prediction comes from. ``reason``
+    says why a row has no prediction.
     """
 
     predicted_s: float | None = None
     memory_bytes: float | None = None
     capacity_bytes: float | None = None
     tensor_bytes: float | None = None
+    held_bytes: float | None = None
     account_s: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     basis: Basis | None = None
@@ -105,6 +107,7 @@ def replay_row(row: Row) -> Replay:
             memory_bytes=fullest.total,
             capacity_bytes=fullest.capacity,
             tensor_bytes=fullest.total - fullest.overhead,
+            held_bytes=fullest.held,
         )
         if row.out_of_memory or row.measured_s is None:
             return memory

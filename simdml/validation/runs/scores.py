@@ -35,9 +35,13 @@ def memory_error(each: Replayed) -> float | None:
 
     Compared is what the row's source counted: tensors alone, or all that the process holds on its device.
     """
-    measured, replay = measured_memory_bytes(each.row), each.replay
-    predicted = replay.tensor_bytes if memory_reading_of(each.row).tensors_alone else replay.memory_bytes
+    measured, predicted = measured_memory_bytes(each.row), read_memory_bytes(each)
     return None if measured is None or predicted is None else predicted / measured - 1
+
+
+def read_memory_bytes(each: Replayed) -> float | None:
+    """Return the prediction of what the row's source counted."""
+    return each.replay.tensor_bytes if memory_reading_of(each.row).tensors_alone else each.replay.held_bytes
 
 
 @dataclass(frozen=True, slots=True)
