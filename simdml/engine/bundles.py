@@ -29,6 +29,8 @@ MOST: Final = FULL + int(FULL * SLACK)
 
 def transfer_s(payload_bytes: float, rate_bytes_per_s: float) -> float:
     """Return how long a payload takes at a constant rate, as the network counts it: whole ticks, rounded up."""
+    if rate_bytes_per_s == inf:
+        return 0.0
     return seconds(-(-grains_of(payload_bytes) // pace_of(rate_bytes_per_s)))
 
 

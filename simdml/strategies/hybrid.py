@@ -236,7 +236,9 @@ class _StageProgram:
         if self.job.spread.sequence_parallel and self.job.mesh.size("tp") > 1:
             layers = [layer for code in self.code for block in code.blocks for layer in block.layers]
             payload = float(replicated_elements(layers) * self.job.training.gradient_bytes)
-            yield Collective("sequence-parallel gradients", CollectiveKind.ALL_REDUCE, "tp", payload)
+            # A stage of the embedding alone has none.
+            if payload:
+                yield Collective("sequence-parallel gradients", CollectiveKind.ALL_REDUCE, "tp", payload)
 
     def _tied_embedding(self) -> Iterator[Instruction]:
         if self.model.tied and self.device in self.pipeline.tied_devices:

@@ -21,6 +21,8 @@ from layers import (
 from simdml.costs.activations import Keeping
 from simdml.engine.simulator import simulate
 from simdml.program.instructions import PEER_COPIES, Activity, CollectiveKind, Send
+from simdml.scenario.building import build
+from simdml.scenario.loading import load_scenario
 from simdml.strategies.compiler import compile_job
 from simdml.strategies.footprint import peak_kept
 from simdml.strategies.job import PipelinePlan, Spread
@@ -195,3 +197,22 @@ def test_the_first_stage_keeps_as_much_whatever_the_depth(p, v):
     peak = peak_kept(schedule.actions(0, p, microbatches, v), [kept] * v)
     whole = layers * (34 * SBH + 5 * SCORES) / t
     assert peak == pytest.approx(whole if v == 1 else whole * (1 + (p - 1) / (p * v)))
+
+
+def test_a_stage_of_the_embedding_alone_has_no_gradients_to_sum():
+    job = {
+        "cluster": {"name": "dgx_h100", "nodes": 2},
+        "model": "llama3_8b",
+        "training": {"global_batch": 4, "precision": "bf16", "attention": "flash", "recompute": "full"},
+        "strategy": {
+            "mesh": {"tp": 8, "pp": 2},
+            "tensor_parallel": {"sequence_parallel": True},
+            "pipeline": {"schedule": "1f1b", "microbatch": 1, "balance": [0, 1]},
+        },
+    }
+    built = build(load_scenario(job))
+    program = built.program()
+    made = [[each for stream in rank.streams for each in stream.written_out()] for rank in program.classes]
+    summed = [sum(getattr(each, "label", "") == "sequence-parallel gradients" for each in rank) for rank in made]
+    assert summed == [0, 1]
+    assert simulate(program, built.job.cluster, built.costs).step_time_s > 0

@@ -6,6 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simdml.costs.bounds import least_step_s
 from simdml.documents.document import from_mapping
@@ -154,10 +156,42 @@ def test_equal_stages_of_1f1b_take_the_time_of_the_closed_form():
     one = np.ones(4)
     for microbatches in (4, 9):
         graph = graph_of("1f1b", 4, microbatches, 1)
-        ends_s = graph.first_end_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False)
+        ends_s = graph.period_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False)
         assert ends_s == (microbatches + 4 - 1) * 3.0
         halves = graph_of("zb_h1", 4, microbatches, 1)
-        assert halves.first_end_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False) == 3 * microbatches + 3.0
+        assert halves.period_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False) == 3 * microbatches + 3.0
+
+
+def test_two_copies_of_a_model_hold_each_other_up():
+    """Equal stages of DualPipe take 51 forwards, as simulated (tests/strategies/test_schedules.py), 48 of them busy."""
+    one = np.ones(8)
+    graph = graph_of("dual_pipe", 8, 16, 2)
+    assert graph.period_s(Seconds(one, 2 * one, one, one), 0.0, 0.0, waits=False) == 51.0
+
+
+def simulated_period_s(graph, seconds, steps):
+    """Return the mean time from step to step of the slower entry to a graph, once it has warmed up.
+
+    Devices begin a step when they have ended the one before; messages take no time.
+    """
+    parts = (seconds.forward, seconds.backward, seconds.inputs, seconds.weights)
+    ends, by_step = [0.0] * graph.depth, []
+    for _ in range(steps):
+        there = []
+        for device, phase, stage, needed, _, _ in graph.nodes:
+            ends[device] = max(ends[device], there[needed] if needed >= 0 else 0.0) + parts[phase][stage]
+            there.append(ends[device])
+        by_step.append([ends[entry] for entry in graph.entries])
+    return max(last - middle for last, middle in zip(by_step[-1], by_step[steps // 2 - 1], strict=True)) / (steps // 2)
+
+
+@given(st.lists(st.integers(1, 5), min_size=4, max_size=4), st.sampled_from(["dual_pipe", "1f1b", "zb_h1"]))
+def test_steps_follow_each_other_no_faster_than_the_graph_says(stages, schedule):
+    forward = np.array(stages, dtype=float)
+    seconds = Seconds(forward, 2 * forward, forward, forward)
+    graph = graph_of(schedule, 4, 8, 2 if schedule == "dual_pipe" else 1)
+    period_s = graph.period_s(seconds, 0.0, 0.0, waits=False)
+    assert 0 < period_s <= simulated_period_s(graph, seconds, 12)
 
 
 def test_what_is_said_not_to_fit_does_not():

@@ -114,34 +114,40 @@ def _sharpened(site: Site, built: Built, choice: Choice, habits: Habits) -> Outc
     program = built.program()
     seconds = least_step_s(program, built.job.cluster, built.costs, site.paces)
     least = LeastSeconds(built.costs, built.job.cluster, program.mesh, program.groups)
-    seconds = max(seconds, _passing_s(site, choice, habits) + closing_s(program, least))
+    seconds = max(seconds, _passing_s(site, choice, habits) + _closing_s(program, least, choice))
     share = site.samples_per_step / built.job.samples_per_step
     return Outcome(BOUNDED, "", {LEAST: SLACK * share * seconds})
 
 
 def _passing_s(site: Site, choice: Choice, habits: Habits) -> float:
-    """Return the least seconds from the first forward to the last backward of the device with stage 0; 0 without.
-
-    With several paths nothing says that their steps begin together, and there is no such bound.
-    """
+    """Return the least seconds from the first forward to the last backward of devices with stage 0; 0 without."""
     if not isinstance(choice, Layout) or choice.pp == 1:
         return 0.0
     placement = placement_of(choice.schedule, choice.pp, choice.chunks)
     blocks = known_blocks(site, choice, habits)
     begins = blocks.cuts.begins(placement.num_stages, choice.balance)
-    if begins is None or len(placement.paths) > 1:
+    if begins is None:
         return 0.0
     order = order_of(choice.schedule, choice.pp, choice.num_microbatches, choice.chunks)
     assert order is not None
     stages = fastest_stages(choice, blocks, order, begins)
     graph = graph_of(choice.schedule, choice.pp, choice.num_microbatches, choice.chunks)
     waits = waits_for_sends(choice.schedule, habits.overlap_p2p)
-    return graph.first_end_s(stages, *message_seconds(choice, blocks), waits=waits)
+    return graph.period_s(stages, *message_seconds(choice, blocks), waits=waits)
 
 
-def closing_s(program: Program, least: LeastSeconds) -> float:
-    """Return the least seconds of what the first stage does after its last backward: reductions and the update."""
-    stream = program.classes[program.class_of_rank[0]].streams[0]
+def _closing_s(program: Program, least: LeastSeconds, choice: Choice) -> float:
+    """Return the least seconds of what comes after the last backward of every device with a stage 0."""
+    if not isinstance(choice, Layout) or choice.pp == 1:
+        return closing_s(program, least)
+    paths = placement_of(choice.schedule, choice.pp, choice.chunks).paths
+    return min(closing_s(program, least, path[0][0]) for path in paths)
+
+
+def closing_s(program: Program, least: LeastSeconds, device: int = 0) -> float:
+    """Return the least seconds of what a pipeline's device does after its last backward: reductions, the update."""
+    rank = device * program.mesh.strides.get("pp", 1)
+    stream = program.classes[program.class_of_rank[rank]].streams[0]
     seconds = 0.0
     for instruction in reversed(stream.instructions):
         if _passes((instruction,)):

@@ -1,7 +1,10 @@
 """How long a pipeline's micro-batches take to pass, each stage and message by itself: its actions as a timed graph.
 
 Devices run their actions in order, each when its input is there, so ends are the longest paths of a graph: not later
-than in any run in which stages and messages take as long or longer.
+than in any run in which stages and messages take as long or longer. A device begins no step before it has ended the
+one before. So steps follow each other at no less than the mean of any cycle of such paths: from where a device begins
+to where it ends, or, with two copies of the model, to where the other's first device ends and from there back (the
+maximum cycle mean of a max-plus matrix; Baccelli et al., Synchronization and Linearity, 1992, theorem 3.23).
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Final
 
 from simdml.strategies.schedules import Action, find_schedule
@@ -26,19 +30,34 @@ Node = tuple[int, int, int, int, bool, bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """The actions of all devices in an order in which every one comes after what it needs."""
+    """The actions of all devices in an order in which every one comes after what it needs.
+
+    ``entries`` are the devices with the first stages of the one or two paths.
+    """
 
     depth: int
     nodes: tuple[Node, ...]
+    entries: tuple[int, ...]
 
-    def first_end_s(self, stages: Seconds, hop_s: float, receive_s: float, *, waits: bool) -> float:
-        """Return when the first device has run all of its actions, from the beginning of its step.
+    def period_s(self, stages: Seconds, hop_s: float, receive_s: float, *, waits: bool) -> float:
+        """Return the least seconds from one step to the next.
 
         A message takes ``hop_s`` and is taken in in ``receive_s``; a device ``waits`` until what it sent is there.
         """
         parts = [part.tolist() for part in (stages.forward, stages.backward, stages.inputs, stages.weights)]
-        ends, there = [0.0] * self.depth, [0.0] * len(self.nodes)
-        waited_s = hop_s if waits else 0.0
+        spans = [self._ends_s(entry, parts, hop_s, receive_s, hop_s if waits else 0.0) for entry in self.entries]
+        alone = max(span[entry] for entry, span in zip(self.entries, spans, strict=True))
+        if len(spans) == 1:
+            return alone
+        (one, other), (from_one, from_other) = self.entries, spans
+        return max(alone, (from_one[other] + from_other[one]) / 2)
+
+    def _ends_s(
+        self, entry: int, parts: list[list[float]], hop_s: float, receive_s: float, waited_s: float
+    ) -> list[float]:
+        """Return how long after ``entry`` began its step each device ends its own, as far as one makes it late."""
+        ends, there = [-inf] * self.depth, [-inf] * len(self.nodes)
+        ends[entry] = 0.0
         for index, (device, phase, stage, needed, elsewhere, leaves) in enumerate(self.nodes):
             begin = ends[device]
             if needed >= 0:
@@ -48,7 +67,7 @@ class Graph:
                     begin += receive_s
             end = there[index] = begin + parts[phase][stage]
             ends[device] = end + waited_s if leaves else end
-        return ends[0]
+        return ends
 
 
 @lru_cache(maxsize=GRAPHS_KEPT)
@@ -56,7 +75,7 @@ def graph_of(schedule: str, depth: int, num_microbatches: int, chunks: int) -> G
     """Return the graph of a schedule that can be had with these numbers; stops where it would wait for ever."""
     found, placement = find_schedule(schedule), placement_of(schedule, depth, chunks)
     actions = [found.order(device, depth, num_microbatches, chunks) for device in range(depth)]
-    return Graph(depth, tuple(_nodes(actions, placement)))
+    return Graph(depth, tuple(_nodes(actions, placement)), tuple(path[0][0] for path in placement.paths))
 
 
 def _nodes(actions: list[list[Action]], placement: Placement) -> Iterator[Node]:
