@@ -94,7 +94,8 @@ class RooflineCost:
         return found
 
     def _product_seconds(self, operator: Operator, precision: str) -> float:
-        precision = "fp32" if _misaligned(operator, precision) else precision
+        if self.device.has_tensor_cores(precision) and _misaligned(operator, precision):
+            precision = "fp32"
         profile, unit = self.profile, self._unit(precision)
         if operator.family is Family.CONVOLUTION:
             curve = self._borrowed(profile.convolution, "convolution", precision)
@@ -144,16 +145,21 @@ def _units(operator: Operator, precision: str) -> str:
 
 
 def _misaligned(operator: Operator, precision: str) -> bool:
-    """Whether a batched product of half precision misses the tensor cores: a dimension is no multiple of 16 bytes.
+    """Whether an operator of half precision misses the tensor cores: a dimension is no multiple of 16 bytes.
 
-    It then runs at the rate of fp32: cuBLAS needed multiples of 8 until version 11 (NVIDIA, "Train With Mixed
-    Precision"), and attention products of other head sizes have stayed several times slower (Anthony et al.,
+    It then runs at the rate of fp32. Batched products: cuBLAS needed multiples of 8 until version 11 (NVIDIA, "Train
+    With Mixed Precision"), and attention products of other head sizes have stayed several times slower (Anthony et al.,
     arXiv 2401.14489). Plain products do not: later libraries have kernels for them. That products behave so was chosen
-    after BLOOM's rows of head sizes 108, 150 and 225 were seen; the rate was not.
+    after BLOOM's rows of head sizes 108, 150 and 225 were seen; the rate was not. Convolutions: channels have to be
+    multiples of 8 (NVIDIA, "Convolutional Layers User's Guide", section 2.2), which the three of images are not; with
+    channels last they are padded. That images with channels first are not was chosen after ResNet-50's rows in half
+    precision were seen.
     """
-    if operator.family is not Family.BATCHED_MATMUL or precision not in _HALF:
+    if precision not in _HALF:
         return False
-    return any(size % _ALIGNED_ELEMENTS for size in operator.shape[1:])
+    if operator.family is Family.CONVOLUTION:
+        return operator.layout != "nhwc" and any(channels % _ALIGNED_ELEMENTS for channels in operator.shape[1:3])
+    return operator.family is Family.BATCHED_MATMUL and any(size % _ALIGNED_ELEMENTS for size in operator.shape[1:])
 
 
 class _Same:

@@ -20,11 +20,11 @@ def operators(model):
     return [each for block in model.blocks for layer in block.layers for each in (*layer.forward, *layer.backward)]
 
 
-def image_convolution(kernel=(3, 3), stride=1, element_bytes=2):
+def image_convolution(kernel=(3, 3), stride=1, element_bytes=2, channels=(256, 256)):
     return convolution(
         "conv",
         batch=64,
-        channels=(256, 256),
+        channels=channels,
         kernel=kernel,
         image=(28, 28),
         output=(28 // stride, 28 // stride),
@@ -78,6 +78,16 @@ def test_tensor_cores_alone_convert_what_has_channels_first(device, precision, c
     copy = cost.profile.streams["copy"]
     moved_s = 2 * first.bytes / (cost.device.memory_bandwidth_bytes_per_s * copy.plateau) + 3 * copy.floor_s
     assert found == pytest.approx(moved_s if converts else 0.0)
+
+
+@pytest.mark.parametrize(("layout", "slow"), [("nchw", True), ("nhwc", False)])
+def test_images_of_three_channels_miss_the_tensor_cores_unless_they_come_last(layout, slow):
+    """They then take as long as fp32's kernel, of half as many bytes, and nothing is converted."""
+    cost = RooflineCost(load_profile("v100_sxm2"), find_device("v100_sxm2_16gb"))
+    first = replace(image_convolution(channels=(3, 64)), layout=layout)
+    assert (cost.seconds(first, "fp16") == cost.seconds(replace(first, element_bytes=4), "fp32")) is slow
+    without = RooflineCost(load_profile("p100_sxm2"), find_device("p100_sxm2"))
+    assert without.seconds(first, "fp16") < without.seconds(replace(first, element_bytes=4), "fp32")
 
 
 def test_a_convolution_of_one_pixel_is_the_product_that_it_is():

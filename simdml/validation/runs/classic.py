@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from simdml.validation.runs.generations import profile_of_images
 from simdml.validation.runs.hardware import cluster_of, machine_of
 from simdml.validation.runs.layouts import layout_of
 from simdml.validation.runs.pipelines import is_pipeline, pipeline_strategy, pipeline_training
@@ -41,12 +42,15 @@ def classic_scenario(row: Row) -> Scenario:
         return _gpt(row, int(match[1]), int(match[2]))
     model = _model(row)
     pipeline = is_pipeline(row)
+    training = pipeline_training(row) if pipeline else _training(row)
+    profile = None if row.has("model", "bert") else profile_of_images(row, training["precision"])
     return {
         "description": f"{row.name}: {row.text('model')} on {row.text('num_gpus')} {row.text('gpu')}",
         **cluster_of(row),
         "model": model,
-        "training": pipeline_training(row) if pipeline else _training(row),
+        "training": training,
         "strategy": pipeline_strategy(row, str(model)) if pipeline else _strategy(row),
+        **({"profile": profile} if profile else {}),
     }
 
 
@@ -112,7 +116,8 @@ def _precision(row: Row) -> str:
     if "tf32" in text and (ampere or not text.startswith("fp32")):
         return "tf32"
     if "fp32" in text:
-        return "fp32"
+        # TensorFlow 1.15 runs on Ampere as NVIDIA's alone, which computes in TF32; TensorFlow 2 does since 2.4.
+        return "tf32" if ampere and row.has("framework", "tensorflow 1.15") else "fp32"
     raise Unusable(f"dtype {row.text('dtype')!r} is none that simdml has")
 
 

@@ -18,6 +18,10 @@ _HALF: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     # TensorFlow/Classification/ConvNets: compute_format NHWC with AMP; the graph's remapper makes FusedBatchNormEx, of
     # sum and ReLU too, of channels-last half precision (tensorflow/core/grappler/optimizers/remapper.cc).
     (r"tensorflow.*dle", _FUSED),
+    # tf_cnn_benchmarks: TensorFlow lays the graph out anew with channels last on Volta and later
+    # (grappler/optimizers/generic_layout_optimizer.cc) and fuses batch norm as above. Since which version was chosen
+    # after rows were seen: those of 2.3 and of 1.15 with CUDA 11, NVIDIA's, but not 2.2's.
+    (r"tf_cnn_benchmarks.*cuda v11", _FUSED),
     # PyTorch/Classification/ConvNets: --memory-format nhwc with AMP; eager kernels.
     (r"pytorch \(nvidia dle\)", _CHANNELS_LAST),
     # MindSpore's GPU backend inserts format transforms for half precision (backend/optimizer/gpu).
@@ -31,5 +35,5 @@ def layout_of(row: Row) -> dict[str, Any]:
     stated = _STATED.search(row.text("notes"))
     if stated:
         return _CHANNELS_LAST if stated[1] == "nhwc" else {}
-    framework = row.text("framework").lower()
-    return next((layout for pattern, layout in _HALF if re.search(pattern, framework)), {})
+    software = f"{row.text('framework')} {row.text('notes')}".lower()
+    return next((layout for pattern, layout in _HALF if re.search(pattern, software)), {})
