@@ -1,6 +1,6 @@
 """``python -m simdml``."""
 
-from simdml.cli.main import main
+from simdml.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -12,11 +12,12 @@ from importlib import import_module
 import click
 
 from simdml import __version__
+from simdml.cli.start import INTERRUPTED, forget_interrupt
 from simdml.cycles import without_cycle_collection
 from simdml.errors import EXIT_CODES, SimdmlError, did_you_mean
 
 DEBUG = "SIMDML_DEBUG"
-INTERNAL, INTERRUPTED = 70, 130
+INTERNAL = 70
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("run", "Predict step time and throughput of a scenario."),
@@ -119,6 +120,7 @@ def _guarded(action: Callable[[], int]) -> int:
     try:
         return action()
     except (click.exceptions.Abort, KeyboardInterrupt):
+        forget_interrupt()
         _complain("interrupted")
         return INTERRUPTED
     except (_ReaderLeftError, BrokenPipeError):

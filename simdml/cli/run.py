@@ -12,6 +12,7 @@ from simdml.cli import options
 from simdml.cli.writing import json_text, write_text, write_whole
 from simdml.results.plain import plain, result_to_dict
 from simdml.results.result import Result
+from simdml.results.uncertainty import FEWEST_SAMPLES
 from simdml.scenario.building import Built, build
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.simulate import simulate_built
@@ -30,7 +31,7 @@ RESULT_FILE, TRACE_FILE = "result.json", "trace.json"
 @options.as_json()
 @click.option(
     "--samples",
-    type=click.IntRange(20),
+    type=click.IntRange(FEWEST_SAMPLES),
     metavar="N",
     help="Give intervals by N simulations with sampled costs too.",
 )

@@ -69,10 +69,6 @@ class RooflineCost:
         """Return device seconds; families the profile scales are scaled last."""
         return self._unscaled_seconds(operator, precision) * self.profile.scale(operator.family)
 
-    def host_seconds(self, operator: Operator) -> float:
-        """Return how long the host thread takes to launch the operator's kernels."""
-        return operator.launches * self.profile.host_launch_s
-
     def _unscaled_seconds(self, operator: Operator, precision: str) -> float:
         family = operator.family
         if family in (Family.MATMUL, Family.BATCHED_MATMUL, Family.CONVOLUTION, Family.ATTENTION):

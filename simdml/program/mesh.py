@@ -5,17 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-AXES: Final = ("tp", "cp", "ep", "dp_shard", "dp_replicate", "pp")
-"""PyTorch's axis names in Megatron-LM's default rank order: tensor parallel fastest, pipeline slowest.
-
-``dp`` is accepted wherever one data-parallel axis is meant; Megatron-LM's ``tp-cp-ep-dp-pp`` order is the default
-(NVIDIA/Megatron-LM:megatron/training/arguments.py).
-"""
 
 
 @dataclass(frozen=True)

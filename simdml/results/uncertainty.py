@@ -25,6 +25,12 @@ DRAWS: Final = 4096
 
 _PRIMES: Final = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
+FEWEST_SAMPLES: Final = 20
+"""Below it a simulation with drawn costs says nothing about the ends of a 90 % interval."""
+
+NORMAL_95: Final = 1.96
+"""95 % of a normal distribution lie within so many standard deviations of its mean."""
+
 STEP: Final = "whole step"
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 Path = Mapping[CostGroup, float]

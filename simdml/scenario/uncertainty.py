@@ -6,18 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf, isfinite, sqrt
-from typing import Final
 
 from simdml.calibration.cost_groups import GROUP_OF_FAMILY, CostGroup
 from simdml.engine.simulator import Recording
 from simdml.results.exposure import exposure
 from simdml.results.pricing import Kernel
-from simdml.results.uncertainty import Basis
+from simdml.results.uncertainty import NORMAL_95, Basis
 from simdml.scenario.building import Built
 from simdml.scenario.doubts import collective_fits, doublings_beyond, doubts
-
-NORMAL_95: Final = 1.96
-"""95 % of a normal distribution lie within so many standard deviations of its mean."""
 
 
 def basis_of(built: Built) -> Callable[[Recording], Basis]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,10 @@ from simdml.costs.compute import ComputeCost, RooflineCost
 from simdml.costs.interference import TakesChannels
 from simdml.costs.model import CostModel, ServerCost
 from simdml.errors import InfeasibleError
-from simdml.results.uncertainty import QUANTILES, Basis, Interval, deviates
+from simdml.results.uncertainty import FEWEST_SAMPLES, QUANTILES, Basis, Interval, deviates
 from simdml.scenario.building import Built
 from simdml.scenario.simulate import simulate_built
 
-FEWEST: Final = 20
 Factors = Mapping[CostGroup, float]
 
 
@@ -68,8 +66,8 @@ def resampled(built: Built, basis: Basis, samples: int, spreads: Spreads | None 
     Raises:
         InfeasibleError: fewer samples than an interval needs, or a job that loads its data or names its algorithms.
     """
-    if samples < FEWEST:
-        raise InfeasibleError(f"{samples} samples say nothing about intervals", hint=f"{FEWEST} or more")
+    if samples < FEWEST_SAMPLES:
+        raise InfeasibleError(f"{samples} samples say nothing about intervals", hint=f"{FEWEST_SAMPLES} or more")
     steps_s = sampled_steps_s(built, basis, samples, spreads or load_spreads())
     low, lower, median, higher, high = map(float, np.quantile(steps_s, QUANTILES))
     return Resampled(samples, median, (lower, higher), (low, high))

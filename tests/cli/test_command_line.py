@@ -230,3 +230,30 @@ def test_a_reader_that_leaves_is_no_error():
     )
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+LOADING = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            eval("interrupt()", {{"interrupt": self.interrupt}})
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from simdml.cli.start import main
+sys.argv = ["simdml", "list", "models"]
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals end a process differently")
+@pytest.mark.parametrize("module", ["click", "simdml.cli.listing"])
+def test_an_interrupt_while_simdml_is_loaded_ends_as_any_other(module):
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADING.format(module=module)], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr.strip(), ended.stdout) == (130, "interrupted", "")

@@ -1,5 +1,7 @@
 """Spreads are found again in rows that were drawn from them, and intervals contain what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from simdml.validation.runs.spread_fit import (
     Sample,
     fit_spreads,
     leave_one_out,
+    leave_out,
     thinned,
 )
 from simdml.validation.runs.spread_text import left_out_lines, spread_lines, spreads_text
@@ -57,13 +60,23 @@ def test_what_no_row_tells_stays_as_usual(fitted):
 
 
 def test_intervals_contain_what_they_say_in_sources_that_were_left_out(fitted):
-    drawn, fit = fitted
-    found = leave_one_out(drawn, fit)
+    drawn, _ = fitted
+    found = leave_one_out(drawn, tails=(20.0,))
     total = sum(each.rows for each in found)
     assert total == len(drawn)
     assert sum(each.inside_90 * each.rows for each in found) / total == pytest.approx(0.9, abs=0.06)
     assert sum(each.inside_50 * each.rows for each in found) / total == pytest.approx(0.5, abs=0.1)
     assert "source 3" in "\n".join(left_out_lines(found))
+
+
+def test_nothing_of_a_source_is_in_the_fit_that_leaves_it_out():
+    """Its rows far off, and of another group of costs: the fit beside it stays as it was, tail and all."""
+    drawn = rows(sources=3, each=12)
+    other = Basis(({CostGroup.CONVOLUTIONS: 1.0},))
+    moved = [replace(each, log_ratio=5.0, basis=other) if each.source == "source 2" else each for each in drawn]
+    before, after = (leave_out("source 2", every, tails=(3.0, 20.0)) for every in (drawn, moved))
+    assert after.fit == before.fit
+    assert after.inside_90 == 0.0 < before.inside_90
 
 
 def test_narrower_spreads_contain_fewer(fitted):

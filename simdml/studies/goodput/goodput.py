@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simdml.results.plain import plain
 from simdml.results.record import record
+from simdml.results.uncertainty import NORMAL_95, QUANTILES
 from simdml.scenario.building import Built, build
 from simdml.scenario.loading import Scenario, load_scenario
 from simdml.scenario.schema.goodput import GoodputSpec
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-NORMAL_95: Final = 1.96
-"""Two-sided 95 % quantile of the normal distribution; there are enough runs for it."""
 DAY_S: Final = 86_400.0
 
 

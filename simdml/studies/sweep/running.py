@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import BrokenExecutor, Future
+from functools import partial
 from typing import Final
 
 from simdml.documents.document import Document
 from simdml.errors import InfeasibleError
 from simdml.studies.sweep.grid import Point
 from simdml.studies.sweep.outcome import DIED, Outcome, evaluate
-from simdml.studies.sweep.workers import Start, Workers, local_processes, starting_processes
+from simdml.studies.sweep.workers import Start, Workers, finished, local_processes, starting_processes
 
 Finished = tuple[Point, Outcome]
 
@@ -46,16 +47,9 @@ def run_points(base: Document, name: str, points: Iterable[Point], start: Start)
 def _drain(
     base: Document, name: str, waiting: deque[Point], workers: Workers, pending: dict[Future[Outcome], Point]
 ) -> Iterator[Finished]:
-    call = _evaluate_and_collect if workers.collect else evaluate
-    while waiting or pending:
-        with starting_processes():
-            while waiting and len(pending) < workers.in_flight:
-                pending[workers.executor.submit(call, base, name, waiting[0])] = waiting[0]
-                waiting.popleft()
-        done, _ = wait(pending, return_when=FIRST_COMPLETED)
-        for future in sorted(done, key=lambda future: pending[future].number):
-            outcome = _outcome(future)
-            yield pending.pop(future), outcome
+    call = partial(_evaluate_and_collect if workers.collect else evaluate, base, name)
+    for point, future in finished(workers, waiting, call, pending):
+        yield point, _outcome(future)
 
 
 def _evaluate_and_collect(base: Document, name: str, point: Point) -> Outcome:

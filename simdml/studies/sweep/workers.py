@@ -10,8 +10,9 @@ import signal
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -19,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,27 @@ class ThisProcess(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def finished(
+    workers: Workers,
+    waiting: deque[Item],
+    call: Callable[[Item], Answer],
+    pending: dict[Future[Answer], Item],
+) -> Iterator[tuple[Item, Future[Answer]]]:
+    """Yield each of ``waiting`` with its finished call, in the order of submission where several are finished.
+
+    ``pending`` has what the workers are at, and what was yielded last.
+    """
+    while waiting or pending:
+        with starting_processes():
+            while waiting and len(pending) < workers.in_flight:
+                pending[workers.executor.submit(call, waiting[0])] = waiting[0]
+                waiting.popleft()
+        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        for future in [each for each in pending if each in done]:
+            yield pending[future], future
+            del pending[future]
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def layout_groups(replayed: Iterable[Replayed]) -> list[LayoutGroup]:
     groups: dict[tuple[str, ...], list[Replayed]] = defaultdict(list)
     for each in replayed:
         if each.row.family == "llm" and each.error is not None:
-            groups[_key(each.row)].append(each)
+            groups[layout_key(each.row)].append(each)
     found = [_group(members) for members in groups.values() if len(members) >= FEWEST]
     return sorted(found, key=lambda group: (-group.regret, group.name))
 
@@ -66,7 +66,8 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     return float(((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())).mean() / (spread[0] * spread[1]))
 
 
-def _key(row: Row) -> tuple[str, ...]:
+def layout_key(row: Row) -> tuple[str, ...]:
+    """Return what runs of one group have in common."""
     return (row.source, *map(row.text, _SAME))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from simdml.scenario.loading import load_scenario
 from simdml.scenario.simulate import simulate_built
 from simdml.studies.sweep.identity import code_digest
 from simdml.studies.sweep.lines import Lines
-from simdml.studies.sweep.workers import local_processes, num_cores, starting_processes, this_process
+from simdml.studies.sweep.workers import finished, local_processes, num_cores, this_process
 from simdml.validation.runs.classic import classic_scenario
 from simdml.validation.runs.collectives import collective_plan
 from simdml.validation.runs.llm import llm_scenario
@@ -161,23 +161,20 @@ def _replays(
 
 def _run(waiting: list[tuple[int, Row]], processes: int) -> Iterator[tuple[int, Replay]]:
     """Yield rows as they finish, the largest jobs first."""
-    waiting.sort(key=lambda each: each[1].number("num_gpus") or 0)
+    largest_first = deque(sorted(waiting, key=lambda each: each[1].number("num_gpus") or 0)[::-1])
     alone = processes == 1 or len(waiting) < 4
     with this_process() if alone else local_processes(processes) as workers:
-        pending: dict[Future[Replay], int] = {}
-        while waiting or pending:
-            with starting_processes():
-                while waiting and len(pending) < workers.in_flight:
-                    index, row = waiting.pop()
-                    call = _replay_and_collect if workers.collect else replay_row
-                    pending[workers.executor.submit(call, row)] = index
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield pending.pop(future), future.result()
+        call = _replay_and_collect if workers.collect else _replay_placed
+        for (index, _), future in finished(workers, largest_first, call, {}):
+            yield index, future.result()
 
 
-def _replay_and_collect(row: Row) -> Replay:
-    replay = replay_row(row)
+def _replay_placed(placed: tuple[int, Row]) -> Replay:
+    return replay_row(placed[1])
+
+
+def _replay_and_collect(placed: tuple[int, Row]) -> Replay:
+    replay = _replay_placed(placed)
     # What the row left; what lives on is remembered and not looked at again (a third of the time of small rows).
     gc.collect(0)
     return replay

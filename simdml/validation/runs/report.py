@@ -19,8 +19,8 @@ from simdml.validation.runs.table import ROW_COLUMNS, SCORE_COLUMNS, percent, ro
 WORST_SHOWN = 20
 
 
-def accuracy_report(validation: RunsValidation) -> Report:
-    """Return the report on a validation."""
+def accuracy_report(validation: RunsValidation, further: Sequence[Section] = ()) -> Report:
+    """Return the report on a validation, with ``further`` sections of others."""
     total = validation.total
     compared = 0 if total is None else total.rows
     answer = (
@@ -36,7 +36,7 @@ def accuracy_report(validation: RunsValidation) -> Report:
         certainty=_certainty(validation),
         tiles=() if total is None else tuple(_tiles(validation)),
         warnings=(),
-        sections=tuple(_sections(validation)),
+        sections=(*further, *_sections(validation)),
         version=__version__,
     )
 

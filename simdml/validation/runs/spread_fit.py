@@ -207,21 +207,26 @@ def _told(rows: Sequence[Observation]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A source, and how many of its rows lie in intervals of spreads that were fitted without it."""
+    """A source, the ``fit`` to all others, and how many of its ``rows`` lie in the intervals of that."""
 
     source: str
     rows: int
     inside_50: float
     inside_90: float
+    fit: SpreadFit
 
 
-def leave_one_out(observations: Sequence[Observation], fit: SpreadFit) -> list[LeftOut]:
-    """Return the coverage of every source by a fit to all others, at the tail of ``fit``; starts at its spreads."""
-    found = []
-    for source in sorted({each.source for each in observations}):
-        others = Sample(thinned(each for each in observations if each.source != source), fit.tail)
-        spreads, _ = _descend(others, fit.spreads, sweeps=2)
-        own = Sample([each for each in observations if each.source == source], fit.tail)
-        half, most = own.inside(_scaled(others, spreads, fit.told))
-        found.append(LeftOut(source, len(own.sources), float(half.mean()), float(most.mean())))
-    return found
+def leave_one_out(observations: Sequence[Observation], tails: Sequence[float] = TAILS) -> list[LeftOut]:
+    """Return the coverage of every source by a fit to all others.
+
+    Nothing of a source is in what it is compared with: neither spreads, nor the tail, nor which of them rows tell.
+    """
+    return [leave_out(source, observations, tails) for source in sorted({each.source for each in observations})]
+
+
+def leave_out(source: str, observations: Sequence[Observation], tails: Sequence[float] = TAILS) -> LeftOut:
+    """Return the coverage of ``source`` by a fit to all others."""
+    fit = fit_spreads([each for each in observations if each.source != source], tails)
+    own = Sample([each for each in observations if each.source == source], fit.tail)
+    half, most = own.inside(fit.spreads)
+    return LeftOut(source, len(own.sources), float(half.mean()), float(most.mean()), fit)

@@ -52,9 +52,10 @@ def spread_lines(fit: SpreadFit) -> Iterator[str]:
 
 def left_out_lines(found: Sequence[LeftOut]) -> Iterator[str]:
     """Yield how many rows of every source lie in intervals that were fitted without it, and of all together."""
-    yield f"{'left out':28s} rows   in 50 %   in 90 %"
+    yield f"{'left out':28s} rows   in 50 %   in 90 %   tail"
     for each in found:
-        yield f"{each.source[:28]:28s} {each.rows:4d}   {each.inside_50:6.0%}   {each.inside_90:6.0%}"
+        inside = f"{each.inside_50:6.0%}   {each.inside_90:6.0%}"
+        yield f"{each.source[:28]:28s} {each.rows:4d}   {inside}   {each.fit.tail:5g}"
     total = sum(each.rows for each in found)
     half, most = (sum(getattr(each, name) * each.rows for each in found) / total for name in ("inside_50", "inside_90"))
     yield f"{'all':28s} {total:4d}   {half:6.1%}   {most:6.1%}"
