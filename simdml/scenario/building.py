@@ -232,6 +232,7 @@ def _model_options(
         "attention": scenario.spec.training.attention,
         "fused_elementwise": fused_kernels,
         "fused_norm": scenario.spec.training.norm == "fused",
+        "norm_keeps_input": scenario.spec.training.norm == "t5",
         "gathers_logits": scenario.spec.training.logits == "gathered",
         "vocab_multiple": padding,
         "gradient_accumulation": _accumulation(training, element_bytes, plans, fused=fused_kernels),

@@ -68,8 +68,19 @@ def chosen_model(scenario: Scenario) -> ModelSpec:
             return LayerListSpec(section.name or scenario.name, entries, section.sample_unit)
         if section.config is None:
             spec = _resized(find_model(section.name or ""), section.image_size)
+            spec = _merging(spec, section.merged_qkv)
             return _predicting(spec, section.predictions, sequence_length(scenario))
-    return _predicting(_from_config(scenario, section), section.predictions, sequence_length(scenario))
+    spec = _merging(_from_config(scenario, section), section.merged_qkv)
+    return _predicting(spec, section.predictions, sequence_length(scenario))
+
+
+def _merging(spec: ModelSpec, merged: bool | None) -> ModelSpec:
+    """Return ``spec`` with one matrix for queries, keys and values, or three; InfeasibleError where it has none."""
+    if merged is None:
+        return spec
+    if not isinstance(spec, TransformerSpec):
+        raise InfeasibleError(f"{spec.name} has no queries and keys", hint="leave merged_qkv out")
+    return replace(spec, config=replace(spec.config, merged_qkv=merged))
 
 
 def _predicting(spec: ModelSpec, predictions: int | None, sequence: int | None) -> ModelSpec:

@@ -49,7 +49,8 @@ class TransformerConfig:
 
     ``head_size`` times ``heads`` may differ from ``hidden``. ``gated`` gives three MLP matrices instead of two.
     ``position_rows`` is the number of rows of the learned position table, 0 without one (rotary and ALiBi have
-    no parameters). ``merged_projections`` says that Q, K and V are one parameter tensor, and so are gate and up.
+    no parameters). ``merged_projections`` says that Q, K and V are one parameter tensor, and so are gate and up;
+    ``merged_qkv`` says it of the former alone where that is another matter.
     ``post_norm`` puts norms after the residual adds (BERT). ``num_experts`` above 0 replaces the MLP by a
     router and experts of size ``ffn``, and ``shared_ffn`` adds an expert of that size for every token; the first
     ``dense_layers`` have an MLP of size ``dense_ffn`` instead, and ``router_bias`` adds a bias an expert to the router.
@@ -81,6 +82,7 @@ class TransformerConfig:
     tied_head: bool = True
     head: Head = Head.CAUSAL
     merged_projections: bool = True
+    merged_qkv: bool | None = None
     num_experts: int = 0
     experts_per_token: int = 0
     shared_ffn: int = 0
@@ -106,6 +108,11 @@ class TransformerConfig:
             raise InfeasibleError(
                 f"{self.name}: {self.dense_layers} of {self.layers} layers are dense, with an MLP of {self.dense_ffn}"
             )
+
+    @property
+    def merges_qkv(self) -> bool:
+        """Whether queries, keys and values are projected by one matrix."""
+        return self.merged_projections if self.merged_qkv is None else self.merged_qkv
 
     @property
     def query_width(self) -> int:

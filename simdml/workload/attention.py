@@ -27,7 +27,7 @@ def qkv_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
         cut=Cut.COLUMN,
         bias=config.qkv_bias,
         bias_kernel=batch.fused_elementwise,
-        parts=() if config.merged_projections else parts,
+        parts=() if config.merges_qkv else parts,
     )
     elements = batch.tokens * config.hidden
     joined = (residual_gradient(batch, elements),) if config.post_norm else ()
@@ -177,7 +177,7 @@ def _kept_value(batch: Microbatch, config: TransformerConfig, widths: _Widths) -
 
     Autograd saves the values as a view, so the projection's whole output stays alive beside the rotated copies.
     """
-    rotated = config.rotary and config.merged_projections and config.latent is None
+    rotated = config.rotary and config.merges_qkv and config.latent is None
     return batch.kept("value", widths.qkv if rotated else widths.value, split=True)
 
 
@@ -387,7 +387,7 @@ def _gather_gradients(batch: Microbatch, config: TransformerConfig, widths: _Wid
     if batch.attention.stores_scores and not batch.fused_elementwise:
         elements = widths.query + widths.key
         operators.append(_copy(batch, "split_heads_gradient", elements, Phase.INPUT_GRADIENT, launches=2))
-    if config.merged_projections:
+    if config.merges_qkv:
         operators.append(_copy(batch, "qkv_gradient", widths.qkv, Phase.INPUT_GRADIENT))
     return tuple(operators)
 

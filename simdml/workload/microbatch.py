@@ -59,7 +59,8 @@ class Microbatch:
     ``fused_elementwise`` picks the kernels of Megatron-LM (megatron/fused_kernels and megatron/model/fused_*.py):
     scale, mask and softmax in one, bias with GeLU in one, bias, dropout and residual add in one. Otherwise they
     are PyTorch eager's, one kernel an operation, with biases in the matmul's epilogue. ``fused_norm`` makes one kernel
-    of a norm among eager ones. With ``gathers_logits`` every tensor-parallel rank computes the loss of whole logits.
+    of a norm among eager ones, ``norm_keeps_input`` keeps the input of a chain of them. With ``gathers_logits`` every
+    tensor-parallel rank computes the loss of whole logits.
     """
 
     samples: int
@@ -73,6 +74,7 @@ class Microbatch:
     context_ways: int = 1
     expert_load: float = 1.0
     fused_norm: bool = False
+    norm_keeps_input: bool = False
     gathers_logits: bool = False
 
     @property

@@ -97,4 +97,5 @@ def _composite_rms(batch: Microbatch, elements: int) -> tuple[Operator, tuple[Op
 def _kept(batch: Microbatch, elements: int, composite: bool) -> tuple[Activation, ...]:
     if not composite:
         return (batch.kept("input", elements),)
-    return (Activation("input_fp32", 4.0 * elements), batch.kept("normalized", elements))
+    copies = (Activation("input_fp32", 4.0 * elements), batch.kept("normalized", elements))
+    return (batch.kept("input", elements), *copies) if batch.norm_keeps_input else copies

@@ -22,6 +22,7 @@ class BuildOptions(TypedDict, total=False):
     context_ways: int
     expert_load: float
     fused_norm: bool
+    norm_keeps_input: bool
     gathers_logits: bool
 
 

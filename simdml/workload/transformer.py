@@ -41,6 +41,7 @@ def build_transformer(
     context_ways: int = 1,
     expert_load: float = 1.0,
     fused_norm: bool = False,
+    norm_keeps_input: bool = False,
     gathers_logits: bool = False,
 ) -> Model:
     """Return one micro-batch of ``samples`` sequences of ``sequence`` tokens.
@@ -66,6 +67,7 @@ def build_transformer(
         context_ways=context_ways,
         expert_load=expert_load,
         fused_norm=fused_norm,
+        norm_keeps_input=norm_keeps_input,
         gathers_logits=gathers_logits,
     )
     blocks = (embedding_block(batch, config), *_stack(batch, config), head_block(batch, config))

@@ -30,6 +30,8 @@ class ModelSpec(DocumentModel):
     """Layers in forward order."""
     sequence: Count | None = None
     """Tokens of a sample; the model's own length by default."""
+    merged_qkv: bool | None = None
+    """Whether queries, keys and values are projected by one matrix, as Megatron-LM does; as published by default."""
     predictions: Count | None = None
     """Masked positions of a sequence that get logits, gathered first, as in the original BERT; all by default."""
     image_size: Count | None = None

@@ -48,8 +48,9 @@ class TrainingSpec(DocumentModel):
     """How images lie in memory: contiguous (PyTorch), or channels_last, which tensor cores need not convert."""
     fused_batch_norm: bool = False
     """Whether batch norm adds the residual and applies the ReLU too (cuDNN on channels_last); no in PyTorch."""
-    norm: Literal["fused"] | None = None
-    """Whether a root-mean-square norm is one kernel (FlashAttention's, Apex's) or a chain of them; as the kernels."""
+    norm: Literal["fused", "t5"] | None = None
+    """Whether a root-mean-square norm is one kernel (FlashAttention's, Apex's) or a chain of them; as the kernels.
+    t5 is the chain of T5 and of Hugging Face's first Llama, which keeps its input beside the copy in fp32."""
     logits: Literal["split", "gathered"] = "split"
     """What tensor-parallel ranks compute the loss of: their part of the vocabulary (Megatron-LM), or all of it each."""
     dispatch: DispatchName | None = None

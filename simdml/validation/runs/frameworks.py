@@ -15,7 +15,7 @@ class Framework:
 
     ``by_megatron`` says whether it lays ranks out on a mesh as Megatron-LM does, with its fused kernels. ``zero1`` is
     the kind that its sharded optimizer is, ``profiles`` name those of its time by device where it is not the default,
-    ``training`` is what it sets in that section.
+    ``training`` and ``model`` are what it sets in those sections.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Framework:
     overlap: bool
     training: dict[str, Any] = field(default_factory=dict)
     data_parallel: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
     overlap_p2p: bool | None = None
     profiles: dict[str, str] = field(default_factory=dict)
 
@@ -52,10 +53,20 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
     # Megatron-LM of 2020 to 2022: its own DDP without overlap, unfused attention, blocking sends in 1F1B (SC21).
     (r"megatron", Framework("Megatron-LM", True, "distributed_optimizer", False, _UNFUSED, overlap_p2p=False)),
     # Aleph Alpha scaling: Megatron-like mesh, ZeRO-1 of their own; attention is in the row's notes (arXiv 2311.05610).
-    # Every rank gathers the logits: whether 4 x 8192 tokens fit does not depend on tp (chosen after rows were seen).
+    # Every rank gathers the logits: whether 4 x 8192 tokens fit does not depend on tp. Queries, keys and values are one
+    # matrix, as in Megatron-LM, and the norm without a kernel of its own is Hugging Face's of early 2023 (all three
+    # chosen after rows were seen that ran out of memory).
     (
         r"aa-scaling",
-        Framework("AA-Scaling", True, "zero1", False, _FLASH | {"logits": "gathered"}, overlap_p2p=True),
+        Framework(
+            "AA-Scaling",
+            True,
+            "zero1",
+            False,
+            _FLASH | {"logits": "gathered", "norm": "t5"},
+            model={"merged_qkv": True},
+            overlap_p2p=True,
+        ),
     ),
     # InternEvo: its own ZeRO-1 hybrid, FlashAttention (arXiv 2403.18219 and the repository's configs).
     (r"internevo", Framework("InternEvo", True, "zero1", True, _FLASH)),

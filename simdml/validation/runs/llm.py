@@ -73,7 +73,7 @@ def _model(row: Row) -> dict[str, Any]:
     }
     if kind == "mixtral":
         config |= {"num_local_experts": 8, "num_experts_per_tok": 2}
-    return {"name": row.text("model") or "model", "config": config, "sequence": sequence}
+    return {"name": row.text("model") or "model", "config": config, "sequence": sequence, **framework_of(row).model}
 
 
 def _vocabulary(row: Row) -> int:
