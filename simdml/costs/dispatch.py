@@ -5,6 +5,11 @@ its engine calls what was recorded. ``calibrate/host.py`` times that with tensor
 EPYC 9004 (Zen 4): seconds a kernel of a layer, all between two kernels counted in, modules, views and functions too
 (``calibrate/readings/cpu_epyc_1thread_host.json``). A slower or faster core takes longer or shorter by the product of
 clock and instructions a cycle (:data:`THREAD_SPEED`).
+
+Executors of graphs, in C++, need far less: an operation of TensorFlow's takes 0.3 us, by chains of 200 and of 1,200
+additions of 4 x 4 elements in a compat.v1 session on one core of the same kind, best of 30 (TensorFlow 2.21; identities
+0.1 us, small products 1.3 us). MXNet's until 1.2 is another matter: the thread of a device waits for each operation
+before it takes the next, so that the device has nothing to do meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ class Dispatch:
     """Seconds of the host for a kernel, by what it is part of, beside ``launch_share`` of what the driver takes.
 
     ``recompute_s`` is for kernels of a forward that is run again in backward: what checkpoints do before and after,
-    such as putting random states back, is spread over its kernels.
+    such as putting random states back, is spread over its kernels. ``wait_s`` is how long the device has nothing to do
+    after every kernel, because a thread waits for its end before it launches the next.
     """
 
     forward_s: float = 0.0
@@ -30,6 +36,7 @@ class Dispatch:
     backward_s: float = 0.0
     update_s: float = 0.0
     launch_share: float = 1.0
+    wait_s: float = 0.0
 
     def of(self, activity: Activity) -> float:
         """Return seconds for one kernel of ``activity``."""
@@ -55,6 +62,7 @@ class Dispatch:
             factor * self.backward_s,
             factor * self.update_s,
             self.launch_share,
+            factor * self.wait_s,
         )
 
 
@@ -64,14 +72,25 @@ NOTHING: Final = Dispatch()
 OPERATION_S: Final = 1.9e-6
 """One operation called from Python that nothing is recorded of (``operation`` of the readings)."""
 
+GRAPH_OPERATION_S: Final = 0.3e-6
+"""One operation of a TensorFlow graph, by its executor."""
+
+MXNET_WAIT_S: Final = 12.5e-6
+"""What a device waits after a kernel of MXNet until 1.2: fitted to ResNet-50 on one K80 with 0.9 and 1.2, 12 runs
+(apache/mxnet, docs/faq/perf.md) that are right on average with it; P100's and V100's are blind."""
+
 DISPATCHES: Final[Mapping[str, Dispatch]] = MappingProxyType(
     {
         # Modules in modules, functions with a backward in Python, trackers of random states, hooks of gradients.
         "megatron": Dispatch(23.0e-6, 34.9e-6, 12.8e-6, OPERATION_S),
         # Plain modules and operations.
         "pytorch": Dispatch(13.0e-6, 21.8e-6, 9.5e-6, OPERATION_S),
-        # TensorFlow 1's and MXNet's executors run a graph that was built before, in C++.
+        # Executors of a graph that was built before, in C++.
         "graph": NOTHING,
+        "tensorflow": Dispatch(*(GRAPH_OPERATION_S,) * 4),
+        # ThreadedEngine: the stream is waited for after every operation (executor/graph_executor.cc, InitCachedOps); in
+        # later versions after 15 of them (MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN).
+        "mxnet": Dispatch(wait_s=MXNET_WAIT_S),
         # A straight line of kernels recorded as a CUDA graph is launched at once: 2.5 us and 1 ns a kernel (NVIDIA,
         # "Constant Time Launch for Straight-Line CUDA Graphs", 2024), where a launch by itself takes some 5 us.
         "cuda_graphs": Dispatch(launch_share=0.0),

@@ -64,7 +64,7 @@ class _OwnedCompute:
         costs = self._costs[operator.part]
         cost = costs.host if self._device is None else costs.compute[self._device]
         assert cost is not None
-        return cost.seconds(operator.inner, costs.precision)
+        return cost.seconds(operator.inner, costs.precision) + operator.inner.launches * costs.dispatch.wait_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -68,13 +68,14 @@ class Kernels:
     def _priced(self, instruction: Compute) -> Timed:
         seconds = launched = launching = 0.0
         launch_s = self._dispatch.launch_s(self._host_launch_s, instruction.activity)
+        waited_s = self._dispatch.wait_s
         slowing = self._beside.get(instruction.activity)
         products = others = self._slowdown
         if slowing is not None:
             products, others = products * slowing.products, others * slowing.others
         for operator in instruction.operators:
             slower = products if operator.family in _PRODUCTS else others
-            kernel = quantize(self._cost.seconds(operator, self._precision) * slower)
+            kernel = quantize(self._cost.seconds(operator, self._precision) * slower + operator.launches * waited_s)
             launching += quantize(operator.launches * launch_s)
             launched = max(launched, launching) + kernel
             seconds += kernel

@@ -37,6 +37,8 @@ from simdml.units import format_bytes
 from simdml.workload.spec import ModelSpec, TransformerSpec
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 2}
+UPDATING_TENSORS = ("tensorflow", "mxnet")
+"""Dispatches of frameworks that launch an update for every tensor."""
 SHARDED_UNITS = ("fsdp1", "fsdp2", "hsdp")
 VOCABULARY_MULTIPLE = 128
 """Megatron-LM pads the vocabulary to a multiple of this times tp (megatron/training/tokenizer/tokenizer.py)."""
@@ -158,6 +160,7 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         local_steps=plans.local_steps,
         autocast=autocast,
         clip_gradients=asked.clip_gradients,
+        updates_tensors=asked.dispatch in UPDATING_TENSORS,
     )
 
 

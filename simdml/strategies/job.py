@@ -46,7 +46,7 @@ class Training:
     With ``local_steps`` above 1, they make up so many optimizer steps, between which replicas go their own ways.
     ``autocast`` keeps weights in fp32 and converts them where they are used (torch.autocast); otherwise half precision
     has fp32 master weights. ``recompute_stops_early`` runs again no more than backward needs. ``clip_gradients`` scales
-    gradients to a bound of their global norm.
+    gradients to a bound of their global norm. ``updates_tensors`` launches the optimizer for every tensor.
     """
 
     microbatch: int
@@ -60,6 +60,7 @@ class Training:
     local_steps: int = 1
     autocast: bool = False
     clip_gradients: bool = False
+    updates_tensors: bool = False
 
     @property
     def weight_bytes(self) -> int:

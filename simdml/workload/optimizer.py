@@ -81,13 +81,14 @@ ELEMENTS_PER_LAUNCH = 320 * 65536
 
 
 def optimizer_operators(
-    kind: str, parameters: int, precision: str = "fp32", *, fused: bool = False
+    kind: str, parameters: int, precision: str = "fp32", *, fused: bool = False, tensors: int = 1
 ) -> tuple[Operator, ...]:
     """Return the kernels of one step over ``parameters`` elements, in order.
 
-    ``kind`` is a key of ``STATE_BYTES``; ``precision`` is that of the model's weights and gradients, where
-    ``"fp16"``, ``"bf16"`` and ``"fp8"`` keep an fp32 master and ``"tf32"`` is fp32 in memory. Raises
-    UnknownNameError and, below 0 parameters, DocumentError.
+    They are launched for each of ``tensors``, or for as many elements as fit into a launch. ``kind`` is a key of
+    ``STATE_BYTES``; ``precision`` is that of the model's weights and gradients, where ``"fp16"``, ``"bf16"`` and
+    ``"fp8"`` keep an fp32 master and ``"tf32"`` is fp32 in memory. Raises UnknownNameError and, below 0 parameters,
+    DocumentError.
     """
     _check(kind, precision)
     if parameters < 0:
@@ -98,7 +99,7 @@ def optimizer_operators(
     if precision not in _FULL:
         unscale = (("unscale_gradient", 4, 4),) if precision == "fp16" else ()
         kernels = (("gradient_to_fp32", 2, 4), *unscale, *kernels, ("parameter_from_fp32", 4, 2))
-    launches = -(-parameters // ELEMENTS_PER_LAUNCH)
+    launches = max(tensors, -(-parameters // ELEMENTS_PER_LAUNCH))
     return tuple(
         memory_bound(
             name,

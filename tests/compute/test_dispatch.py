@@ -15,6 +15,7 @@ from simdml.engine.kernels import Kernels
 from simdml.program.instructions import Activity, Compute
 from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
+from simdml.strategies.compiler import compile_job
 
 READINGS = Path(__file__).resolve().parents[2] / "calibrate" / "readings" / "cpu_epyc_1thread_host.json"
 SMALL = {
@@ -51,6 +52,30 @@ def test_kernels_wait_for_what_the_framework_does():
         Compute("k", Activity.FORWARD, (work(1.0), work(1.0)))
     )
     assert (timed.seconds, timed.launched_s, timed.host_s) == (2.0, 6.0, 5.0)
+
+
+def test_a_device_waits_after_every_kernel_of_an_executor_that_waits_for_it():
+    """Two kernels of 1 s, launched in half of 1 s each and waited for 0.25 s, however far ahead the host is."""
+    kernels = Kernels(SecondsAreFlops(), "fp32", 0.5, 1.0, dispatch=Dispatch(wait_s=0.25))
+    timed = kernels.timed(Compute("k", Activity.FORWARD, (work(1.0), work(1.0))))
+    assert (timed.seconds, timed.launched_s, timed.host_s) == (2.5, 3.0, 1.0)
+    assert Dispatch(wait_s=0.25).times(2).wait_s == 0.5
+
+
+def mxnet(dispatch, images):
+    training = {"batch_per_gpu": images, "dispatch": dispatch, "fused_optimizer": True}
+    return simdml.run("resnet50_ddp_25gbe", training=training, gpus=1).step_time_s
+
+
+def test_mxnet_waits_whatever_the_batch_for_every_kernel_and_updates_every_tensor():
+    small, large = (mxnet("mxnet", images) - mxnet("graph", images) for images in (8, 64))
+    assert small == pytest.approx(large, rel=0.05)
+    for dispatch, launches in (("mxnet", 161), ("tensorflow", 161), ("graph", 2)):
+        changes = {"training": {"dispatch": dispatch, "fused_optimizer": True}, "gpus": 1}
+        job = build(load_scenario("resnet50_ddp_25gbe", changes=changes)).job
+        instructions = [each for stream in compile_job(job).classes[0].streams for each in stream.instructions]
+        updates = [each for each in instructions if getattr(each, "activity", None) is Activity.OPTIMIZER]
+        assert [operator.launches for each in updates for operator in each.operators] == [launches]
 
 
 def test_every_activity_has_seconds_and_they_scale():

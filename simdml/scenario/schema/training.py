@@ -10,7 +10,7 @@ from simdml.documents.quantities import Count, DocumentModel
 
 PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw", "bert_adam", "lamb"]
-DispatchName = Literal["megatron", "pytorch", "graph", "cuda_graphs"]
+DispatchName = Literal["megatron", "pytorch", "graph", "tensorflow", "mxnet", "cuda_graphs"]
 
 
 class TrainingSpec(DocumentModel):
@@ -54,7 +54,7 @@ class TrainingSpec(DocumentModel):
     logits: Literal["split", "gathered"] = "split"
     """What tensor-parallel ranks compute the loss of: their part of the vocabulary (Megatron-LM), or all of it each."""
     dispatch: DispatchName | None = None
-    """What the host does for a kernel before launching it: as Megatron-LM, eager PyTorch, a graph or CUDA graphs do."""
+    """What the host does for a kernel: as Megatron-LM, eager PyTorch, graphs, TensorFlow's, MXNet's or CUDA's do."""
     fused_optimizer: bool | None = None
     """Whether one kernel does the whole update (fused=True in torch.optim), or several; as the kernels by default."""
 

@@ -30,7 +30,7 @@ class KernelClock:
 
     def kernel_s(self, operator: Operator) -> float:
         """Return seconds of one kernel."""
-        return self.cost.seconds(operator, self.precision)
+        return self.cost.seconds(operator, self.precision) + operator.launches * self.dispatch.wait_s
 
     def host_s(self, operator: Operator, activity: Activity) -> float:
         """Return seconds until the host has launched an operator's kernels."""

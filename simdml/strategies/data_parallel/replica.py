@@ -131,6 +131,7 @@ class Replica:
             elements,
             precision or training.state_precision,
             fused=training.fused_optimizer or fused,
+            tensors=sum(len(code.gradients()) for code in self.code) if training.updates_tensors else 1,
         )
         return Compute("optimizer", Activity.OPTIMIZER, tuple(operators), on_host)
 

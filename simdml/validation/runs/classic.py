@@ -93,6 +93,10 @@ def _training(row: Row) -> dict[str, Any]:
     if not row.has("framework", "pytorch", "torch"):
         # TensorFlow, MXNet, MindSpore and PaddlePaddle build a graph first and run it in C++.
         training["dispatch"] = "graph"
+    if row.has("framework", "mxnet 0.", "mxnet 1.0", "mxnet 1.1", "mxnet 1.2"):
+        training |= {"dispatch": "mxnet", "fused_optimizer": True}
+    elif row.has("framework", "tensorflow"):
+        training["dispatch"] = "tensorflow"
     if row.has("dtype", "amp", "mixed"):
         training["autocast"] = True
     return training | (layout_of(row) if training["precision"] == "fp16" and not row.has("model", "bert") else {})
