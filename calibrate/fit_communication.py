@@ -1,152 +1,72 @@
 """Fit the corrections to NCCL's model, and gloo's constants, from published measurements.
 
-    python calibrate/fit_communication.py MEASURED_FOLDER [--write]
+    python calibrate/fit_communication.py MEASURED_FOLDER [--write] [--leave-out]
 
-``MEASURED_FOLDER`` holds ``nccl-tests/`` (logs as printed), ``allreduce_tables.csv`` (further published sweeps) and
-``gloo/`` (output of gloo's benchmark). Prints a table of residuals; with ``--write`` replaces the files in
-``calibrate/communication``. Runs marked held out are predicted, not fitted.
+``MEASURED_FOLDER`` holds ``nccl_tests_rows.csv`` (the rows of nccl-tests' logs), ``allreduce_tables.csv`` (further
+published sweeps) and ``gloo/`` (output of gloo's benchmark). Rows are put on clusters as ``simdml validate runs`` puts
+them, and each counts for the fit that predicts it. Prints a table of residuals; with ``--write`` replaces the files in
+``calibrate/communication``, with ``--leave-out`` predicts every publisher's rows by a fit of the others'. Runs marked
+held out are predicted, not fitted.
 """
 
 from __future__ import annotations
 
-import csv
-import math
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from simdml.calibration.communication import NcclFit
+from simdml.calibration.communication import UNCORRECTED, CommunicationFit, NcclFit
 from simdml.calibration.communication_file import load_gloo_fit
 from simdml.calibration.fitting.communication_text import communication_text
-from simdml.calibration.logs.collective_log import CollectiveLog, bus_factor
 from simdml.calibration.logs.gloo import parse_gloo
 from simdml.calibration.logs.lines import read_log
-from simdml.calibration.logs.nccl_tests import parse_nccl_tests
-from simdml.costs.collectives.nccl_graph import Fabric, GroupNode, communicator
-from simdml.costs.collectives.nccl_tables import Algorithm, tables
-from simdml.costs.collectives.nccl_tuning import (
-    Choice,
-    CommunicatorShape,
-    CpuVendor,
-    at_size,
-    choose,
-    estimates,
-)
+from simdml.costs.collectives.nccl import nccl_cost
 from simdml.costs.collectives.plan import CollectiveKind
-from simdml.costs.fitting.collectives import (
-    Modelled,
-    fit_corrections,
-    fit_gloo,
-    modelled,
-    nccl_fit,
-    predicted_seconds,
-)
+from simdml.costs.fitting.by_protocol import fit_by_protocol, seconds_by
+from simdml.costs.fitting.collectives import Modelled, fit_gloo, modelled, provenance_of
+from simdml.validation.runs.collectives import collective_of, communicator_of
+from simdml.validation.runs.reading import Row, Unusable, read_table
+from simdml.validation.runs.sites import call_s
 
 OUTPUT = Path(__file__).parent / "communication"
+TABLES = ("nccl_tests_rows.csv", "allreduce_tables.csv")
 MIB = 2**20
-DGX1 = (
-    (0, 1, 1, 2, 2, 0, 0, 0),
-    (1, 0, 2, 1, 0, 2, 0, 0),
-    (1, 2, 0, 2, 0, 0, 1, 0),
-    (2, 1, 2, 0, 0, 0, 0, 1),
-    (2, 0, 0, 0, 0, 1, 1, 2),
-    (0, 2, 0, 0, 1, 0, 2, 1),
-    (0, 0, 1, 0, 1, 2, 0, 2),
-    (0, 0, 0, 1, 2, 1, 2, 0),
+SENT = (CollectiveKind.ALL_TO_ALL, CollectiveKind.SHIFT)
+PLAIN = CommunicationFit(UNCORRECTED, UNCORRECTED)
+
+HELD_OUT = (
+    # Which NICs were in use is not stated, and the plateau says fewer or slower ones than the machine has.
+    r"a100_abci_[28]node",
+    r"a100_coreweave_4node",
+    # Two racks are bound inside each, by NVLink, and no fit between nodes follows from them.
+    r"gb200_coreweave_2rack",
+    # Kept to see what a fit of all-reduces says of other collectives.
+    r"broadcast",
+    r"8x H200 node 8 (all_gather|reduce_scatter)",
 )
-FOUR_V100 = ((0, 2, 2, 2), (2, 0, 2, 2), (2, 2, 0, 2), (2, 2, 2, 0))
-NVLINK = {80: 240.0, 90: 370.8, 100: 721.8}
-PCIE = {80: 24.0, 90: 48.0, 100: 48.0}
+SMALL_ONLY = {r"a100_abci_[28]node.*all_reduce": 2**16, r"a100_coreweave_4node_32gpu_all_reduce_2023": 2**25}
+"""Held out from these sizes on: what is smaller is far from the plateau, whatever number of NICs makes it."""
+COLD = r"4x AWS P6-B200", 2**18
+"""The first rows of a sweep that had not warmed up: 6.3 ms at 32 KiB and 0.4 ms at 256 KiB."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """Rows of one published run: ``source`` is a file of nccl-tests rows, or ``machine`` of the tables."""
-
-    fit: str
-    source: str
-    shape: CommunicatorShape
-    version: str
-    kind: CollectiveKind = CollectiveKind.ALL_REDUCE
-    held_out: bool = False
-    ring_only: bool = False
+def described(row: Row) -> str:
+    """What a row's run is called: its log or machine, ranks and collective."""
+    return f"{row.text('gpu')} {row.text('num_gpus')} {row.text('collective')}"
 
 
-def nvswitch(gpus: int, cc: int, nics: tuple[float, ...] = (), nodes: int = 1) -> CommunicatorShape:
-    """HGX boards: A100 (80), H100 and H200 (90), B200 (100)."""
-    return communicator(GroupNode(gpus, cc, Fabric.NVSWITCH, NVLINK[cc], pcie=PCIE[cc], nics=nics), nodes)
-
-
-def mesh(gpus: int, links: object, nics: tuple[float, ...] = (), nodes: int = 1) -> CommunicatorShape:
-    """V100 with six NVLinks."""
-    part = tuple(tuple(row[:gpus]) for row in links[:gpus])  # type: ignore[index]
-    return communicator(GroupNode(gpus, 70, Fabric.MESH, 120.0, 20.0, part, nics=nics), nodes)
-
-
-def pcie(gpus: int, cc: int, rate: float, vendor: CpuVendor = CpuVendor.INTEL, peer: float = 0.0) -> CommunicatorShape:
-    """Cards in slots; ``peer`` is the slowest part of the way between neighbours if not the slot."""
-    return communicator(GroupNode(gpus, cc, Fabric.PCIE, pcie=rate, peer_path=peer or rate, cpu_vendor=vendor), 1)
-
-
-VTRAIN_A100 = "8x A100 node (interconnect not in the file; NVLink per the paper)"
-VTRAIN_V100 = "8x V100 node (interconnect not in the file; NVLink per the paper)"
-UNSTATED = "not stated (plot is named 4 nodes; busbw/algbw = 1.9375 = 32 ranks)"
-HDR, NDR = (25.0,), (50.0,)
-
-
-def runs(files: list[str]) -> list[Run]:
-    """Every run with the machine it was measured on: a table, long as the list of sources."""
-    gather, scatter = CollectiveKind.ALL_GATHER, CollectiveKind.REDUCE_SCATTER
-    broadcast = CollectiveKind.BROADCAST
-    a100, h100, b200 = "nccl_a100_nvswitch", "nccl_h100_nvswitch", "nccl_b200_nvswitch"
-    v100, ib, efa = "nccl_v100_nvlink", "nccl_infiniband", "nccl_efa"
-    hopper = [f for f in files if f.startswith(("h100", "h200")) and "1node_8gpu_all_reduce" in f]
-    return [
-        Run(a100, "a100_abci_1node_4gpu_all_reduce.txt", nvswitch(4, 80), "2.8.4"),
-        Run(a100, "a100_abci_1node_8gpu_all_reduce.txt", nvswitch(8, 80), "2.8.4"),
-        Run(a100, "8x A100 SXM, one node", nvswitch(8, 80), "2.18"),
-        Run(a100, "Azure ND96asr/amsr A100 v4 (8x A100 SXM)", nvswitch(8, 80), "2.18.5"),
-        *(Run(a100, VTRAIN_A100, nvswitch(n, 80), "2.18") for n in range(2, 9)),
-        Run(a100, "a100_abci_1node_8gpu_broadcast.txt", nvswitch(8, 80), "2.8.4", broadcast, True),
-        *(Run(h100, f, nvswitch(8, 90), "2.23.4" if "h200" in f else "2.20.5") for f in hopper),
-        Run(h100, "Azure ND96isr H100 v5 (8x H100 SXM)", nvswitch(8, 90), "2.18.5"),
-        Run(h100, "Azure ND96isr H200 v5 (8x H200 SXM)", nvswitch(8, 90), "2.20.5"),
-        Run(h100, "8x H200 SXM, one node", nvswitch(8, 90), "2.27.7"),
-        Run(h100, "8x H200 node", nvswitch(4, 90), "2.27.7"),
-        Run(h100, "8x H200 node", nvswitch(8, 90), "2.27.7", gather, True),
-        Run(h100, "8x H200 node", nvswitch(8, 90), "2.27.7", scatter, True),
-        Run(b200, "b200_vultr_1node_8gpu_all_reduce.txt", nvswitch(8, 100), "2.27.7"),
-        Run(b200, "1x AWS P6-B200", nvswitch(8, 100), "2.27.7"),
-        Run(b200, "b200_vultr_1node_8gpu_all_gather.txt", nvswitch(8, 100), "2.27.7", gather),
-        Run(b200, "b200_vultr_1node_8gpu_reduce_scatter.txt", nvswitch(8, 100), "2.27.7", scatter),
-        *(Run(v100, VTRAIN_V100, mesh(n, DGX1), "2.18") for n in range(2, 9)),
-        Run(v100, "v100_abci_1node_4gpu_all_reduce.txt", mesh(4, FOUR_V100), "2.8.4"),
-        Run(v100, "v100_abci_1node_4gpu_broadcast.txt", mesh(4, FOUR_V100), "2.8.4", broadcast, True),
-        Run("nccl_pcie", "rtx4090_1node_4gpu_all_reduce.txt", pcie(4, 89, 24.0, CpuVendor.AMD), "2.18.5"),
-        Run("nccl_pcie", "v100pcie_bessemer_1node_4gpu_all_reduce.txt", pcie(4, 70, 12.0), "2.8.4"),
-        Run("nccl_k80_pcie", "k80_azure_1node_4gpu_all_reduce.txt", pcie(4, 37, 12.0, peer=7.2), "2.8.4"),
-        Run(ib, "v100_abci_2node_8gpu_all_reduce.txt", mesh(4, FOUR_V100, (12.5,) * 2, 2), "2.8.4"),
-        Run(ib, "v100_abci_8node_32gpu_all_reduce.txt", mesh(4, FOUR_V100, (12.5,) * 2, 8), "2.8.4"),
-        Run(ib, "a100_oci_oke_2node_16gpu_all_reduce_excerpt.txt", nvswitch(8, 80, HDR * 8, 2), "2.25.1"),
-        Run(ib, "h100_dgx_2node_8gpu_all_reduce.txt", nvswitch(4, 90, NDR * 4, 2), "2.20.5"),
-        Run(ib, "h100_oci_2node_16gpu_all_reduce_excerpt.txt", nvswitch(8, 90, NDR * 8, 2), "2.23.4"),
-        Run(ib, "h100_coreweave_12node_96gpu_all_reduce_excerpt.txt", nvswitch(8, 90, NDR * 8, 12), "2.20.5"),
-        Run(ib, "2x Nebius 8x H100, InfiniBand", nvswitch(8, 90, NDR * 8, 2), "2.20.5"),
-        # The number of NICs in use is not stated and the plateau says fewer than eight (or one, on ABCI).
-        Run(ib, "a100_coreweave_4node_32gpu_all_reduce_2023.txt", nvswitch(8, 80, HDR * 8, 4), "2.18.5", held_out=True),
-        Run(ib, UNSTATED, nvswitch(8, 80, HDR * 8, 4), "2.18.5", held_out=True),
-        Run(ib, "a100_abci_2node_16gpu_all_reduce.txt", nvswitch(8, 80, HDR * 4, 2), "2.8.4", held_out=True),
-        Run(ib, "a100_abci_8node_64gpu_all_reduce.txt", nvswitch(8, 80, HDR * 4, 8), "2.8.4", held_out=True),
-        Run(ib, "v100_abci_2node_8gpu_broadcast.txt", mesh(4, FOUR_V100, (12.5,) * 2, 2), "2.8.4", broadcast, True),
-        Run(efa, "a100_p4de.24xlarge_2node_16gpu_all_reduce.txt", nvswitch(8, 80, (12.5,) * 4, 2), "2.18.5"),
-        Run(efa, "h200_p5en.48xlarge_128gpu_all_reduce_excerpt.txt", nvswitch(8, 90, HDR * 16, 16), "2.23.4"),
-        Run(efa, "4x AWS P6-B200", nvswitch(8, 100, NDR * 8, 4), "2.27.7"),
-        Run("nccl_ethernet", "v100_p3dn.24xlarge_2node_16gpu_all_reduce.txt", mesh(8, DGX1, (12.5,), 2), "2.7.8",
-            ring_only=True),
-    ]  # fmt: skip
+def held_out(row: Row) -> bool:
+    """Whether a row is predicted, not fitted."""
+    name, size = described(row), row.number("size_bytes") or 0.0
+    if re.search(COLD[0], name) and size < COLD[1]:
+        return True
+    if any(re.search(pattern, name) and size < least for pattern, least in SMALL_ONLY.items()):
+        return False
+    return any(re.search(pattern, name) for pattern in HELD_OUT)
 
 
 DOES_NOT_CLAIM = {
@@ -194,83 +114,83 @@ def credit(source: str) -> str:
     return next((text for part, text in CREDITS.items() if part in source), source)
 
 
-Tables = Sequence[Mapping[str, str]]
+def row_of(row: Row) -> tuple[str, Modelled] | None:
+    """The name of the fit that predicts a row, and what NCCL's model says of it; None for sends and unusable rows."""
+    seconds = row.measured_s
+    try:
+        there = communicator_of(row)
+        kind, size = collective_of(row)
+    except Unusable:
+        return None
+    if kind in SENT or seconds is None:
+        return None
+    cost = nccl_cost(there.cluster, PLAIN, there.version)
+    model = cost.chosen(kind, there.members, size, there.allowed)
+    found = modelled(described(row), (size, seconds - call_s(row)), kind, *model)
+    plan = cost.plan_by(kind, there.members, size, there.allowed)
+    capacity = there.cluster.links.capacity_bytes_per_s[list(plan.links)]
+    least_s = float((size * np.array(plan.weights) / capacity).max(initial=0.0))
+    across = len({there.cluster.node_of(gpu) for gpu in there.members}) > 1
+    return there.fits[across], replace(found, least_wire_s=least_s)
 
 
-def measured(run: Run, logs: Mapping[str, CollectiveLog], published: Tables) -> list[tuple[float, float]]:
-    """(bytes, seconds) of a run: the better of out-of-place and in-place."""
-    if run.source in logs:
-        return logs[run.source].timed()
-    factor = bus_factor(run.kind.value, run.shape.ranks)
-    found = []
-    for row in published:
-        if (row["machine"], row["gpus"], row["collective"]) != (run.source, str(run.shape.ranks), run.kind.value):
-            continue
-        size = float(row["size_bytes"])
-        if row["time_us"]:
-            found.append((size, float(row["time_us"]) * 1e-6))
-        else:
-            bus = float(row["busbw_GBps"] or float(row["algbw_GBps"]) * factor)
-            found.append((size, size / (bus * 1e9 / factor)))
-    return found
+def collect(folder: Path) -> dict[str, list[tuple[Modelled, bool]]]:
+    """By fit, its rows and whether each is held out."""
+    found: dict[str, list[tuple[Modelled, bool]]] = {}
+    for table in TABLES:
+        for row in read_table(folder / table).rows:
+            modelled = row_of(row)
+            if modelled is not None:
+                found.setdefault(modelled[0], []).append((modelled[1], held_out(row)))
+    return dict(sorted(found.items(), key=lambda each: (each[0] == "nccl_k80_pcie", each[0])))
 
 
-def modelled_choice(run: Run, size: float) -> Choice:
-    """NCCL's own choice."""
-    constants = tables(run.version)
-    if not run.ring_only:
-        return choose(run.kind, size, run.shape, constants)
-    rows = [row for row in estimates(run.kind, run.shape, constants) if row.algorithm is Algorithm.RING]
-    return min((at_size(run.kind, row, size, run.shape, constants) for row in rows), key=lambda c: c.time_us)
-
-
-def collect(folder: Path) -> list[tuple[Run, list[Modelled]]]:
-    """Every run with its rows."""
-    paths = sorted((folder / "nccl-tests").glob("*.txt"))
-    logs = {path.name: parse_nccl_tests(read_log(path), path.name) for path in paths}
-    with (folder / "allreduce_tables.csv").open(encoding="utf-8", newline="") as file:
-        published = list(csv.DictReader(file))
-    found = []
-    for run in runs(list(logs)):
-        name = f"{run.source} {run.shape.ranks} {run.kind.value}"
-        rows = [
-            modelled(name, size, time, modelled_choice(run, size), run.shape.ranks)
-            for size, time in measured(run, logs, published)
-        ]
-        found.append((run, rows))
-    return found
+def fitted(name: str, rows: Sequence[Modelled], known: NcclFit | None = None) -> NcclFit:
+    """The fit of ``rows``; K80's, at 32 MiB and above, has all but its rate from the other PCIe machines."""
+    fit = fit_by_protocol(name, rows, known)
+    errors = np.log([seconds_by(fit, row) / row.seconds for row in rows])
+    sizes = np.array([row.size_bytes for row in rows])
+    sources = sorted({credit(row.run) for row in rows})
+    provenance = provenance_of(sources, sizes, errors, max(row.ranks for row in rows))
+    fit = replace(fit, provenance=replace(provenance, does_not_claim=DOES_NOT_CLAIM[name]))
+    if name != "nccl_ethernet":
+        return fit
+    # One fast NIC was measured: what it lost is the limit of a stream, not a share of any line rate.
+    nic, wires = fit.bandwidth_scale / TCP_SHARE * TCP_NIC, (fit.ll, fit.ll128)
+    ll, ll128 = (wire and replace(wire, scale=wire.scale * TCP_NIC / nic) for wire in wires)
+    return replace(fit, bandwidth_scale=TCP_SHARE, nvls_scale=TCP_SHARE, ll=ll, ll128=ll128, nic_bytes_per_s=nic)
 
 
 TCP_SHARE, TCP_NIC = 0.95, 12.5e9
+HEADER = f"{'':62}{'from 1 MiB on':>24}{'below':>24}\n{'':62}" + f"{'rows':>8}{'mean':>8}{'worst':>8}" * 2 + "\n"
 
 
-def spread(rows: Sequence[Modelled], coefficients: np.ndarray, large: bool) -> tuple[int, float, float]:
-    """(rows, median, worst) of |ln(predicted / measured)| at or above 1 MiB, or below."""
-    part = [row for row in rows if (row.size_bytes >= MIB) == large]
-    if not part:
-        return 0, math.nan, math.nan
-    error = abs(np.log(predicted_seconds(coefficients, part) / np.array([row.seconds for row in part])))
-    return len(part), float(np.median(error)), float(error.max())
+def table_line(name: str, rows: Iterable[tuple[Modelled, float]]) -> str:
+    """Rows, mean and worst absolute error of predictions, at 1 MiB and above, then below."""
+    pairs = [(row.size_bytes >= MIB, abs(seconds / row.seconds - 1)) for row, seconds in rows]
+    line = f"{name[:60]:62}"
+    for large in (True, False):
+        part = [error for side, error in pairs if side == large]
+        line += f"{len(part):8}" + (f"{np.mean(part):8.3f}{max(part):8.3f}" if part else f"{'-':>8}{'-':>8}")
+    return line + "\n"
 
 
-HEADER = f"{'fit':22}{'rows':>6}{'median':>8}{'worst':>8}{'rows':>8}{'median':>8}{'worst':>8}\n"
+def lines(title: str, rows: Sequence[tuple[Modelled, float]]) -> str:
+    """A line of all of ``rows``, and one a run."""
+    runs = dict.fromkeys(row.run for row, _ in rows)
+    parts = [table_line(f"  {run}", [each for each in rows if each[0].run == run]) for run in runs]
+    return "".join([table_line(title, rows), *parts])
 
 
-def table_line(name: str, rows: Sequence[Modelled], coefficients: np.ndarray) -> str:
-    """Rows, median and worst absolute error by logarithm, at 1 MiB and above, then below."""
-    large, small = spread(rows, coefficients, True), spread(rows, coefficients, False)
-    return f"{name[:60]:22}{large[0]:>6}{large[1]:>8.3f}{large[2]:>8.3f}{small[0]:>8}{small[1]:>8.3f}{small[2]:>8.3f}\n"
-
-
-def document(name: str, coefficients: np.ndarray, rows: Sequence[Modelled], sources: Sequence[str]) -> str:
-    """The fit as a YAML file."""
-    fit: NcclFit = nccl_fit(name, coefficients, rows, sorted(set(map(credit, sources))))
-    if name == "nccl_ethernet":
-        # One fast NIC was measured: what it lost is the limit of a stream, not a share of any line rate.
-        nic = fit.bandwidth_scale / TCP_SHARE * TCP_NIC
-        fit = replace(fit, bandwidth_scale=TCP_SHARE, nvls_scale=TCP_SHARE, nic_bytes_per_s=nic)
-    fit = replace(fit, provenance=replace(fit.provenance, does_not_claim=DOES_NOT_CLAIM[name]))
-    return communication_text(fit, "Correction to NCCL's model; regenerated by calibrate/fit_communication.py.")
+def left_out(name: str, rows: Sequence[Modelled], known: NcclFit | None) -> list[tuple[Modelled, float]]:
+    """Every publisher's rows as a fit of the others' predicts them; nothing for a fit of one publisher."""
+    found = []
+    for source in sorted({credit(row.run) for row in rows}):
+        others = [row for row in rows if credit(row.run) != source]
+        if others:
+            fit = fit_by_protocol(name, others, known)
+            found += [(row, seconds_by(fit, row)) for row in rows if credit(row.run) == source]
+    return found
 
 
 GLOO_SOURCE = "gloo/gloo_tcp_4node_allreduce_ring.txt"
@@ -301,30 +221,23 @@ def main(arguments: list[str]) -> int:
     if not arguments or not Path(arguments[0]).is_dir():
         sys.stderr.write(__doc__ or "")
         return 2
-    data = collect(Path(arguments[0]))
-    sys.stdout.write(f"{'':28}>= 1 MiB{'':>18}< 1 MiB\n{HEADER}")
-    found: dict[str, np.ndarray] = {}
-    used: dict[str, list[Modelled]] = {}
-    for name in dict.fromkeys(run.fit for run, _ in data):
-        fitted = [(run.source, rows) for run, rows in data if run.fit == name and not run.held_out]
-        used[name] = [row for _, rows in fitted for row in rows]
-        found[name] = fit_corrections(used[name], found["nccl_pcie"] if name == "nccl_k80_pcie" else None)
-        sys.stdout.write(table_line(name, used[name], found[name]))
+    sys.stdout.write(HEADER)
+    fits: dict[str, NcclFit] = {}
+    for name, rows in collect(Path(arguments[0])).items():
+        used = [row for row, held in rows if not held]
+        known = fits["nccl_pcie"] if name == "nccl_k80_pcie" else None
+        fit = fits[name] = fitted(name, used, known)
+        plain = fit_by_protocol(name, used, known)
+        sys.stdout.write(lines(name, [(row, seconds_by(plain, row)) for row in used]))
+        kept = [(row, seconds_by(plain, row)) for row, held in rows if held]
+        sys.stdout.write(lines("  held out", kept) if kept else "")
+        if "--leave-out" in arguments:
+            sys.stdout.write(lines("  each publisher by the others", left_out(name, used, known)))
+        text = communication_text(fit, "Correction to NCCL's model; regenerated by calibrate/fit_communication.py.")
+        sys.stdout.write("".join(f"{line}\n" for line in text.splitlines() if "scale" in line or "ramp" in line))
         if "--write" in arguments:
-            text = document(name, found[name], used[name], [source for source, _ in fitted])
             (OUTPUT / f"{name}.yaml").write_text(text, encoding="utf-8")
     sys.stdout.write(gloo_report(Path(arguments[0]), "--write" in arguments))
-    sys.stdout.write("\nheld out (fit: run)\n")
-    for run, rows in data:
-        if run.held_out:
-            sys.stdout.write(table_line(f"{run.fit}: {rows[0].run}\n{'':22}", rows, found[run.fit]))
-    sys.stdout.write("\ncoefficients: overhead us, latency scale, bandwidth scale, NVLS scale, ramp us\n")
-    for name, coefficients in found.items():
-        sys.stdout.write(f"{name:22}" + "".join(f"{x:10.3f}" for x in np.exp(coefficients)) + "\n")
-    sys.stdout.write(f"\nwithout any fit\n{HEADER}")
-    plain = np.log([1e-9, 1.0, 1.0, 1.0, 1e-9])
-    for name, rows in used.items():
-        sys.stdout.write(table_line(name, rows, plain))
     return 0
 
 

@@ -1,12 +1,14 @@
 """What measurement says about collectives: corrections to NCCL's model, and gloo's constants.
 
-NCCL's model gives a latency ``L`` and a wire time ``w0 = S / B``. A fit adds four coefficients, and a fifth where the
-switch reduces (NVLS), whose rate the model underestimates and rings cannot reach:
+NCCL's model gives a latency ``L`` and a wire time ``w0 = S / B``. A fit corrects both:
 
-    time = overhead + latency_scale * L + w + sqrt(ramp * w),    w = w0 / bandwidth_scale  (NVLS: nvls_scale)
+    time = overhead + latency_scale * L + w + sqrt(ramp * w),    w = w0 / scale
 
 The last term is what pipelining costs: a payload cut into k chunks, each with a fixed cost ``c`` on a path of some
-depth, takes ``w + c k + w (depth - 1) / k``, and at the best k the excess grows as the square root of ``w``.
+depth, takes ``w + c k + w (depth - 1) / k``, and at the best k the excess grows as the square root of ``w``. Each way
+to move data has a scale and a ramp of its own (:class:`Wire`): Simple moves large chunks between fences, LL and LL128
+words with flags, for which NCCL takes more channels and threads as payloads grow (``src/enqueue.cc``), so that their
+rate grows with them, and with NVLS the switch reduces.
 """
 
 from __future__ import annotations
@@ -42,10 +44,30 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Wire:
+    """How much faster than the model's a wire is, and what its pipelining costs (see the module's formula)."""
+
+    scale: float
+    ramp_s: float
+
+    def seconds(self, model_wire_s: float) -> float:
+        """Seconds of data transfer for the model's ``S / B``."""
+        wire = model_wire_s / self.scale
+        return wire + math.sqrt(self.ramp_s * wire)
+
+    def slower(self, share: float) -> Wire:
+        """The same wire at that share of its rate."""
+        return replace(self, scale=self.scale * share)
+
+
+@dataclass(frozen=True, slots=True)
 class NcclFit:
     """Corrections to NCCL's model for one kind of fabric (see the module's formula).
 
-    ``nic_bytes_per_s`` is the most that one NIC carries whatever its line rate: a TCP stream is bound by a CPU core.
+    ``bandwidth_scale`` and ``ramp_s`` are those of the Simple protocol on rings and trees and of plain sends,
+    ``nvls_scale`` and ``nvls_ramp_s`` of NVLS and its tree, ``ll`` and ``ll128`` of those protocols; what is None is as
+    Simple's. ``nic_bytes_per_s`` is the most that one NIC carries whatever its line rate: a TCP stream is bound by a
+    CPU core.
     """
 
     name: str
@@ -56,22 +78,37 @@ class NcclFit:
     ramp_s: float
     provenance: Provenance
     nic_bytes_per_s: float = math.inf
+    nvls_ramp_s: float | None = None
+    ll: Wire | None = None
+    ll128: Wire | None = None
 
     def latency_s(self, model_latency_s: float) -> float:
         """Seconds before the first byte counts."""
         return self.overhead_s + self.latency_scale * model_latency_s
 
-    def wire_s(self, model_wire_s: float, *, in_switch: bool = False) -> float:
-        """Seconds of data transfer for the model's ``S / B``; ``in_switch`` for NVLS and its tree."""
-        wire = model_wire_s / (self.nvls_scale if in_switch else self.bandwidth_scale)
-        return wire + math.sqrt(self.ramp_s * wire)
+    def wire_s(self, model_wire_s: float, *, protocol: str = "simple", in_switch: bool = False) -> float:
+        """Seconds of data transfer for the model's ``S / B`` by "ll", "ll128" or "simple".
+
+        ``in_switch`` is for NVLS and its tree.
+        """
+        if in_switch:
+            ramp_s = self.ramp_s if self.nvls_ramp_s is None else self.nvls_ramp_s
+            return Wire(self.nvls_scale, ramp_s).seconds(model_wire_s)
+        own = {"ll": self.ll, "ll128": self.ll128}.get(protocol)
+        return (own or Wire(self.bandwidth_scale, self.ramp_s)).seconds(model_wire_s)
 
     def over_nics_of(self, rate_bytes_per_s: float) -> NcclFit:
         """The same fit for NICs of that line rate: slower where one of them exceeds ``nic_bytes_per_s``."""
         if rate_bytes_per_s <= self.nic_bytes_per_s:
             return self
         share = self.nic_bytes_per_s / rate_bytes_per_s
-        return replace(self, bandwidth_scale=self.bandwidth_scale * share, nvls_scale=self.nvls_scale * share)
+        return replace(
+            self,
+            bandwidth_scale=self.bandwidth_scale * share,
+            nvls_scale=self.nvls_scale * share,
+            ll=self.ll and self.ll.slower(share),
+            ll128=self.ll128 and self.ll128.slower(share),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simdml.calibration.communication import CommunicationFit, GlooFit, NcclFit, Provenance
+from simdml.calibration.communication import CommunicationFit, GlooFit, NcclFit, Provenance, Wire
 from simdml.documents.loading import load_document
 from simdml.documents.quantities import Bandwidth, Bytes, Count, CountOrZero, DocumentModel, SecondsOrZero
 from simdml.documents.validation import validate
@@ -34,6 +34,14 @@ class _ProvenanceFile(DocumentModel):
         return Provenance(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
+class _WireFile(DocumentModel):
+    scale: _Positive
+    ramp: SecondsOrZero
+
+    def wire(self) -> Wire:
+        return Wire(self.scale, self.ramp)
+
+
 class _NcclFile(DocumentModel):
     library: Literal["nccl"]
     overhead: SecondsOrZero
@@ -41,6 +49,9 @@ class _NcclFile(DocumentModel):
     bandwidth_scale: _Positive
     nvls_scale: _Positive
     ramp: SecondsOrZero
+    nvls_ramp: SecondsOrZero | None = None
+    ll: _WireFile | None = None
+    ll128: _WireFile | None = None
     nic: Bandwidth | None = None
     provenance: _ProvenanceFile
 
@@ -54,6 +65,9 @@ class _NcclFile(DocumentModel):
             self.ramp,
             self.provenance.provenance(),
             math.inf if self.nic is None else self.nic,
+            self.nvls_ramp,
+            self.ll.wire() if self.ll else None,
+            self.ll128.wire() if self.ll128 else None,
         )
 
 

@@ -32,7 +32,9 @@ class Transport:
 
 
 # Payload shares: TCP with several streams 9.4 of 10, 23.5 of 25, 36 of 40 and 80-94 of 100 Gb/s. RoCE 92-97 %.
-# InfiniBand 97, 196, 392, 780 of 100, 200, 400, 800 Gb/s. EFA: NCCL reaches 35-45 of 50 GB/s on p4d.
+# InfiniBand 97, 196, 392, 780 of 100, 200, 400, 800 Gb/s. EFA, by its generation: NCCL
+# sends 41.8 of 50 GB/s on p4de (100 Gb/s devices), 370 of 400 on p5en (200) and 382 of 400 on P6-B200 (400), in the
+# largest rows of their nccl-tests logs.
 # Latencies: kernel TCP in a rack 15-40 us, GPUDirect RDMA 1.5-3 us, EFA 10-20 us; a switch 90-230 ns (InfiniBand)
 # or 300-800 ns (Ethernet).
 SOURCE = "perftest and nccl-tests as reported in stas00/ml-engineering network/README.md"
@@ -43,7 +45,7 @@ TRANSPORTS: Mapping[str, Transport] = MappingProxyType(
             Transport("tcp", ((25 * _GBPS, 0.94), (40 * _GBPS, 0.90), (_ANY, 0.87)), 25e-6, 0.5e-6, False),
             Transport("roce", ((_ANY, 0.945),), 2.5e-6, 0.5e-6, True),
             Transport("infiniband", ((100 * _GBPS, 0.97), (400 * _GBPS, 0.98), (_ANY, 0.975)), 2e-6, 0.2e-6, True),
-            Transport("efa", ((_ANY, 0.80),), 15e-6, 0.5e-6, True),
+            Transport("efa", ((100 * _GBPS, 0.84), (200 * _GBPS, 0.93), (_ANY, 0.96)), 15e-6, 0.5e-6, True),
         )
     },
 )

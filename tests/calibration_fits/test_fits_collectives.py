@@ -51,8 +51,6 @@ def measured(cluster):
 def test_corrections_come_back(measured, cluster):
     rows = modelled_rows(measured, communicator_of(measured, cluster), "2.18.5")
     assert np.exp(fit_corrections(rows)) == pytest.approx(np.exp(TRUTH), rel=1e-3)
-    frozen = np.log([9.0, 1.3, 0.5, 0.5, 40.0])
-    assert np.exp(fit_corrections(rows, frozen))[2] == pytest.approx(0.8, rel=1e-3)
 
 
 def test_a_fit_reads_back_and_predicts_its_log(measured, cluster, tmp_path):
@@ -131,7 +129,9 @@ def test_listing_and_comparing_bundled_fits():
     one, other = list_fit("nccl_a100_nvswitch"), list_fit("nccl_h100_nvswitch")
     assert one.kind == "communication fit"
     rows = {path: difference for path, *_, difference in compare(one, other)}
-    assert set(rows) == {"overhead", "latency_scale", "bandwidth_scale", "nvls_scale", "ramp"}
+    shared = {"overhead", "latency_scale", "bandwidth_scale", "nvls_scale", "ramp", "ll.scale", "ll.ramp"}
+    assert set(rows) == shared | {"nvls_ramp", "ll128.scale", "ll128.ramp"}
+    assert rows["nvls_ramp"] == rows["ll128.scale"] == "only one has it"
     assert all(difference == "" for *_, difference in compare(one, one))
     profile = list_fit("a100_sxm_80gb")
     paths = {row.path: row for row in profile.rows}

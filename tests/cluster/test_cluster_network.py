@@ -112,7 +112,8 @@ def test_more_than_a_hundred_thousand_gpus() -> None:
 @pytest.mark.parametrize(
     ("name", "gbps", "share"),
     [("tcp", 10, 0.94), ("tcp", 25, 0.94), ("tcp", 40, 0.90), ("tcp", 100, 0.87), ("infiniband", 100, 0.97),
-     ("infiniband", 200, 0.98), ("infiniband", 800, 0.975), ("roce", 400, 0.945), ("efa", 100, 0.80)],
+     ("infiniband", 200, 0.98), ("infiniband", 800, 0.975), ("roce", 400, 0.945), ("efa", 100, 0.84),
+     ("efa", 200, 0.93), ("efa", 400, 0.96)],
 )  # fmt: skip
 def test_payload_share_of_a_line_rate(name: str, gbps: float, share: float) -> None:
     assert TRANSPORTS[name].efficiency(gbps / 8 * 1e9) == share

@@ -140,9 +140,21 @@ def test_a_send_inside_a_node(gpus: int, gib: float, gigabytes_per_s: float) -> 
 
 @pytest.mark.parametrize(
     ("mib", "time_us"),
-    [(1, 27.9), (4, 62.4), (16, 212.6), (64, 793.1), (128, 798.2), (512, 859.0), (8192, 12989)],
+    [
+        (0.125, 15.3),
+        (0.25, 20.9),
+        (0.5, 32.1),
+        (1, 26.9),
+        (2, 40.2),
+        (4, 62.4),
+        (16, 212.6),
+        (64, 793.1),
+        (128, 798.2),
+        (512, 859.0),
+        (8192, 12989),
+    ],
 )
-def test_sends_of_a_b200_board(mib: int, time_us: float) -> None:
+def test_sends_of_a_b200_board(mib: float, time_us: float) -> None:
     # The steps of channels, as a published sendrecv_perf run on 8 B200 shows them.
     cluster = make_cluster("b200_sxm")
     plan = NcclCost(cluster, default_fit(cluster)).plan(CollectiveKind.SEND_RECV, (0, 1), mib * MIB)
@@ -245,5 +257,5 @@ def test_hosts_without_gpudirect_stage_in_memory() -> None:
     cluster = make_cluster("k80", 2, gpus=4, fabric="pcie", nics=1, nic_gbps=10, switches=2, transport="tcp")
     plan = NcclCost(cluster, default_fit(cluster)).plan(AG, range(8), 100 * MIB)
     assert any("memory" in name for name in _loads(cluster, plan))
-    # A ring at 9 of 10 Gb/s.
-    assert plan.rate_bytes_per_s * 7 / 8 == pytest.approx(1.2e9 * 0.95, rel=0.05)
+    # A ring at 9 of 10 Gb/s, a little less for its chunks.
+    assert plan.rate_bytes_per_s * 7 / 8 == pytest.approx(1.2e9 * 0.93, rel=0.05)

@@ -6,7 +6,7 @@ import json
 import math
 from decimal import Decimal
 
-from simdml.calibration.communication import GlooFit, NcclFit, Provenance
+from simdml.calibration.communication import GlooFit, NcclFit, Provenance, Wire
 
 
 def communication_text(fit: NcclFit | GlooFit, comment: str) -> str:
@@ -33,7 +33,14 @@ def _coefficients(fit: NcclFit | GlooFit) -> list[tuple[str, str]]:
         ("nvls_scale", number(fit.nvls_scale)),
         ("ramp", _seconds(fit.ramp_s)),
     ]
+    if fit.nvls_ramp_s is not None:
+        found.append(("nvls_ramp", _seconds(fit.nvls_ramp_s)))
+    found += [(name, _wire(wire)) for name, wire in (("ll", fit.ll), ("ll128", fit.ll128)) if wire]
     return found + ([] if math.isinf(fit.nic_bytes_per_s) else [("nic", _rate(fit.nic_bytes_per_s))])
+
+
+def _wire(wire: Wire) -> str:
+    return f"{{scale: {number(wire.scale)}, ramp: {_seconds(wire.ramp_s)}}}"
 
 
 def _provenance(provenance: Provenance) -> list[str]:

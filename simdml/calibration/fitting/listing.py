@@ -48,11 +48,8 @@ def list_fit(name: str) -> FitListing:
         fit = data["fit"]
         provenance = fit.get("provenance", {})
         mark = "measured" if provenance.get("rows") else ""
-        rows = tuple(
-            CoefficientRow(key, str(value), mark, "")
-            for key, value in fit.items()
-            if key not in ("provenance", "library")
-        )
+        coefficients = {key: value for key, value in fit.items() if key not in ("provenance", "library")}
+        rows = tuple(CoefficientRow(key, value, mark, "") for key, value in _flat(coefficients).items())
         return FitListing(path.stem, path, "communication fit", rows, {"library": fit["library"]} | _flat(provenance))
     if "matmul" not in data:
         place = Place(str(path))

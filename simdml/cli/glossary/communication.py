@@ -225,8 +225,8 @@ TERMS = (
     ),
     Term(
         "communication fit",
-        "Measured corrections to NCCL's own model: an overhead for each call, scales of latency and bandwidth, and a "
-        "ramp at middle sizes.",
+        "Measured corrections to NCCL's own model: an overhead for each call, a scale of latency, and for each "
+        "protocol a scale of bandwidth and a ramp at middle sizes.",
         "overhead + latency scale x L + w + sqrt(ramp x w), w = S / (B x bandwidth scale)",
         "s",
         "simdml, calibration/communication.py",

@@ -25,6 +25,9 @@ def default_fit_names(cluster: Cluster) -> tuple[str, str]:
     templates = [group.template for group in cluster.node_groups if group.template.gpus]
     transport = cluster.transport.name if cluster.transport else ""
     node = _node_fit(templates[0]) if templates else "nccl_pcie"
+    if cluster.transport and transport == "efa" and not cluster.transport.gpudirect:
+        # Staged in host memory, like kernel TCP, and that log is what its fit was made on.
+        return node, _NETWORK["tcp"]
     return node, _NETWORK.get(transport, "nccl_infiniband")
 
 

@@ -10,14 +10,15 @@ from functools import lru_cache
 from simdml.calibration.communication import CommunicationFit, NcclFit
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.endpoint import gpu
+from simdml.costs.collectives.filling import rooted, streams, waited_us
 from simdml.costs.collectives.load import Traffic
 from simdml.costs.collectives.nccl_forced import ANY, Allowed
-from simdml.costs.collectives.nccl_graph import uses_nvlink
-from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, Hardware, Protocol, tables
-from simdml.costs.collectives.nccl_tuning import CommunicatorShape
+from simdml.costs.collectives.nccl_graph import communicator, uses_nvlink
+from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION, Algorithm, Hardware, Protocol, TuningTables, tables
+from simdml.costs.collectives.nccl_tuning import Choice, CommunicatorShape, bandwidth
 from simdml.costs.collectives.placement import Group, Placement
 from simdml.costs.collectives.plan import NOTHING, CollectiveKind, TransferPlan
-from simdml.costs.collectives.point_to_point import all_to_all, one_send, shift
+from simdml.costs.collectives.point_to_point import ALL_TO_ALL_RAMP_S, all_to_all, one_send, shift
 from simdml.costs.collectives.steps import Step, StepAlgorithm, loads_of
 from simdml.costs.collectives.traffic import collective_traffic
 from simdml.errors import InfeasibleError
@@ -112,6 +113,17 @@ class NcclCost:
             traffic.weights,
         )
 
+    def chosen(
+        self, kind: CollectiveKind, members: Sequence[int], payload_bytes: float, allowed: Allowed = ANY
+    ) -> tuple[Choice, CommunicatorShape, TuningTables]:
+        """Return what NCCL chooses by its own model, for which communicator, and by which constants.
+
+        Raises:
+            InfeasibleError: as :meth:`plan_by`.
+        """
+        shape = self._group(tuple(members))[0].shape
+        return allowed.choose(kind, payload_bytes, shape, self._constants), shape, self._constants
+
     def plan_steps(
         self, algorithm: StepAlgorithm, kind: CollectiveKind, members: Sequence[int], payload_bytes: float
     ) -> TransferPlan:
@@ -138,7 +150,7 @@ class NcclCost:
         return TransferPlan(
             algorithm.name,
             "simple",
-            fit.latency_s(latency_us * 1e-6),
+            fit.overhead_s + latency_us * 1e-6 if rooted(kind) else fit.latency_s(latency_us * 1e-6),
             payload_bytes / fit.wire_s(payload_bytes * seconds),
             tuple(link for link, _ in used),
             tuple(load for _, load in used),
@@ -215,14 +227,31 @@ class NcclCost:
         if group.shape.nodes > 1:
             fit = self._over_nics(fit, group)
         in_switch = choice.algorithm in (Algorithm.NVLS, Algorithm.NVLS_TREE)
-        wire = fit.wire_s(payload_bytes / (choice.bandwidth * 1e9), in_switch=in_switch)
+        protocol, wire = choice.protocol.name.lower(), payload_bytes / (choice.bandwidth * 1e9)
+        if not streams(kind, choice, group.shape):
+            wire = max(
+                fit.wire_s(wire, protocol=protocol, in_switch=in_switch),
+                self._inside_s(kind, choice.algorithm, group, payload_bytes),
+            )
+        latency_us = waited_us(kind, choice, payload_bytes, group.shape, self._constants)
         return _Selection(
             choice.algorithm,
             choice.algorithm.name.lower(),
-            choice.protocol.name.lower(),
-            fit.latency_s(choice.latency_us * 1e-6),
+            protocol,
+            fit.overhead_s + latency_us * 1e-6 if rooted(kind) else fit.latency_s(latency_us * 1e-6),
             payload_bytes / wire,
         )
+
+    def _inside_s(self, kind: CollectiveKind, algorithm: Algorithm, group: Group, payload_bytes: float) -> float:
+        """Return the seconds on the wire inside a node where NVLS joins nodes by a tree, by the fit of a node."""
+        if algorithm is not Algorithm.NVLS_TREE:
+            return 0.0
+        rates = (
+            bandwidth(kind, Algorithm.NVLS, Protocol.SIMPLE, communicator(part, 1), self._constants)
+            for part in dict.fromkeys(part.kind for part in group.parts)
+        )
+        slowest = min((rate for rate in rates if rate > 0.0), default=math.inf)
+        return self._fit.node.wire_s(payload_bytes / (slowest * 1e9), in_switch=True)
 
     def _sends(self, kind: CollectiveKind, group: Group, payload_bytes: float) -> _Selection:
         fit = self._scope(group.shape)
@@ -232,8 +261,10 @@ class NcclCost:
         if group.shape.nodes > 1:
             fit = self._over_nics(fit, group)
         sends = model(group, payload_bytes, self._constants)
-        if kind is not CollectiveKind.ALL_TO_ALL:
-            fit = replace(fit, ramp_s=0.0)
-        wire = fit.wire_s(sends.wire_s)
+        ramp_s = fit.ramp_s if kind is CollectiveKind.ALL_TO_ALL else 0.0
+        if kind is CollectiveKind.ALL_TO_ALL and group.shape.nodes == 1:
+            ramp_s = max(ramp_s, ALL_TO_ALL_RAMP_S)
+        wire = replace(fit, ramp_s=ramp_s).wire_s(sends.wire_s)
         rate = payload_bytes / wire if wire > 0.0 else math.inf
-        return _Selection(None, "p2p", "simple", fit.latency_s(sends.latency_us * 1e-6), rate)
+        model_s = sends.latency_us * 1e-6
+        return _Selection(None, "p2p", "simple", fit.latency_s(model_s) if group.shape.nodes > 1 else model_s, rate)

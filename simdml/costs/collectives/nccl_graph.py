@@ -133,7 +133,9 @@ def _ring(node: GroupNode, nodes: int) -> ChannelGraph:
         for speed in _speeds(table, node.compute_capability)
     )
     channels, speed = _duplicated(_best(options, max(node.nvlink, node.pcie)), node.compute_capability)
-    return ChannelGraph(channels, speed, speed, _node_path(node), node.nic_path)
+    # One order of GPUs enters a node by one NIC: the search gives it up first where a node has several.
+    same = nodes == 1 or len(node.nics) < 2
+    return ChannelGraph(channels, speed, speed, _node_path(node), node.nic_path, same_channels=same)
 
 
 def _node_path(node: GroupNode) -> PathType:

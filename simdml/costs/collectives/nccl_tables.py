@@ -78,6 +78,9 @@ class TuningTables:
     network_post_overhead: bool
     nvls: bool
     pat: bool
+    quarter_ll: bool = False
+    """Rings by LL reckoned with a quarter of the graph's rate, a third for gathers and broadcasts of one node; later
+    with half."""
 
 
 _ZERO: Row = (0.0, 0.0, 0.0)
@@ -164,6 +167,13 @@ _HISTORY = (
     _Change((2, 28, 9), _TREE_84, _RING, _STEP_4, 0.6, 14.0, (25.0, 18.0, 20.9), True, pat=True),
 )
 
+_HALF_LL = (2, 12, 12)
+"""As recalled of ``tuning.cc``, not read again; which release before 2.18 changed it is not known.
+
+ABCI's logs of 2.8.4 show it: broadcasts over two EDR ports change from LL to Simple between 1 and 2 MiB on 8 ranks and
+between 4 and 8 MiB on 32. A quarter says 1.7 and 6.8 MB, half says 5 and 20.
+"""
+
 DEFAULT_VERSION = "2.30.7"
 
 
@@ -201,6 +211,7 @@ def _tables_at(version: tuple[int, int, int]) -> TuningTables:
         network_post_overhead=change.network_post_overhead,
         nvls=change.nvls_us is not None,
         pat=change.pat,
+        quarter_ll=change.version < _HALF_LL,
     )
 
 

@@ -199,7 +199,7 @@ def bandwidth(
     else:
         bus = graph.channels * (graph.intra if shape.nodes <= 2 else graph.inter)
     if algorithm is Algorithm.RING:
-        bus = _ring_bus(bus, graph, protocol, shape, constants)
+        bus = _ring_bus(kind, bus, graph, protocol, shape, constants)
     elif algorithm is Algorithm.TREE:
         bus = _tree_bus(bus, graph, protocol, shape, constants)
     elif algorithm is Algorithm.PAT:
@@ -236,14 +236,26 @@ def _nvls_bus(
 
 
 def _ring_bus(
-    bus: float, graph: ChannelGraph, protocol: Protocol, shape: CommunicatorShape, constants: TuningTables
+    kind: CollectiveKind,
+    bus: float,
+    graph: ChannelGraph,
+    protocol: Protocol,
+    shape: CommunicatorShape,
+    constants: TuningTables,
 ) -> float:
     if protocol is Protocol.LL:
-        return min(_ll_cap(shape, constants), 0.5 * bus)
+        return min(_ll_cap(shape, constants), _ring_ll_share(kind, shape, constants) * bus)
     if protocol is Protocol.LL128:
         cap = constants.ring_ll128_cap[shape.architecture][shape.scale]
         return min(0.92 * bus, graph.channels * cap)
     return bus
+
+
+def _ring_ll_share(kind: CollectiveKind, shape: CommunicatorShape, constants: TuningTables) -> float:
+    if not constants.quarter_ll:
+        return 0.5
+    reduces = kind in (CollectiveKind.ALL_REDUCE, CollectiveKind.REDUCE)
+    return 1 / 4 if shape.nodes > 1 or reduces else 1 / 3
 
 
 def _tree_bus(
@@ -283,7 +295,7 @@ def latency_us(  # noqa: PLR0911 - one formula an algorithm
     """The model's latency in us, before the corrections that depend on size."""
     graph = shape.graph(algorithm) or shape.ring
     base = constants.base_us[algorithm][protocol]
-    intra = constants.step_us[_node_hardware(graph)][algorithm][protocol]
+    intra = constants.step_us[node_hardware(graph)][algorithm][protocol]
     inter = _network_us(algorithm, protocol, shape, constants)
     rounds = shape.nodes.bit_length() - 1
     if algorithm in COLLNET:
@@ -301,7 +313,8 @@ def latency_us(  # noqa: PLR0911 - one formula an algorithm
     return intra + (inter if algorithm is Algorithm.NVLS else 2.0 * rounds * inter)
 
 
-def _node_hardware(graph: ChannelGraph) -> Hardware:
+def node_hardware(graph: ChannelGraph) -> Hardware:
+    """Return the row of the step latency table for steps inside a node."""
     return Hardware.NVLINK if graph.intra_path is PathType.NVL else Hardware.PCI
 
 
@@ -337,7 +350,7 @@ def _post_overhead_us(protocol: Protocol, shape: CommunicatorShape, constants: T
 
 
 def _ring_pipeline_us(protocol: Protocol, shape: CommunicatorShape, constants: TuningTables) -> float:
-    hardware = Hardware.NET if shape.nodes > 1 else _node_hardware(shape.ring)
+    hardware = Hardware.NET if shape.nodes > 1 else node_hardware(shape.ring)
     if shape.ring.same_channels:
         return constants.step_us[hardware][Algorithm.RING][protocol]
     row = Algorithm.TREE if protocol is Protocol.SIMPLE else Algorithm.RING

@@ -1,9 +1,10 @@
 """Sends between two GPUs, round a group, and all-to-all under NCCL, which has no model for them.
 
-Latency is that of one Simple step: 8.4 us of launch and first synchronisation (``baseLat`` of ``tuning.cc``), and the
-network's 14 us where one is crossed. NCCL cuts a send inside a node into parts of at most 16 MiB, one a channel, but
-uses at least four channels (``enqueue.cc``, p2p chunks); the two published sweeps of ``sendrecv_perf`` show the same
-steps: B200 84 GB/s up to 64 MiB, then 168, 331 and 625; A100 111 GB/s at 128 MiB and 189 at 256 MiB.
+Between nodes latency is that of one Simple step: 8.4 us of launch and first synchronisation (``baseLat`` of
+``tuning.cc``) and the network's 14 us, which a fit corrects; inside a node it is measured. NCCL cuts a send inside a
+node into parts of at most 16 MiB, one a channel, but uses one channel below 1 MiB and at least four from there on; the
+two published sweeps of ``sendrecv_perf`` show these steps: B200 22 GB/s from 128 to 512 KiB, 84 GB/s up to 64 MiB, then
+168, 331 and 625; A100 111 GB/s at 128 MiB and 189 at 256 MiB.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from simdml.costs.collectives.nccl_tuning import CommunicatorShape, PathType
 from simdml.costs.collectives.placement import Group
 
 _LARGEST_PART_BYTES = 16 * 2**20
+_ONE_CHANNEL_BYTES = 2**20
 _FEWEST_CHANNELS, _MOST_CHANNELS = 4, 32
 # GB/s of one channel: A100 111 over 8 channels, B200 84 over 4; Hopper is between them, not measured.
 _CHANNEL_GB_PER_S = {
@@ -28,8 +30,14 @@ _CHANNEL_GB_PER_S = {
 }
 # Plateau of the two sweeps over what NCCL reckons NVLink carries: 663 of 722 (B200), 365 of 371 (H100), 195 of 240.
 _NVLINK_SHARE = 0.9
-# Every further peer of an all-to-all: 16 us for 8 GPUs against 9 us for one send (B200, small sizes).
-_PEER_US = 1.0
+# One send of a few bytes inside a node (B200, sendrecv_perf; other generations are not measured), what it takes longer
+# from 1 MiB on beside its bytes (12 to 15 us in all up to 8 MiB), and every further
+# peer of an all-to-all (B200: 11.1 us for 8 GPUs against 9.2). Another maker's B200 board has 12.4 and was predicted.
+_INSIDE_US = 9.2
+_SEVERAL_CHANNELS_US = 5.0
+_PEER_US = 0.3
+ALL_TO_ALL_RAMP_S = 20e-6
+"""What pipelining costs an all-to-all (B200, alltoall_perf from 16 to 512 MiB), where a fit has less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ def one_send(group: Group, payload_bytes: float, constants: TuningTables) -> Sen
         rate = _inside_gb_per_s(kind)
         if shape.ring.intra_path <= PathType.NVB:
             rate = min(rate * _NVLINK_SHARE, channels(payload_bytes) * _CHANNEL_GB_PER_S[shape.architecture])
-    return Sends(_latency_us(shape, constants), payload_bytes / (rate * 1e9))
+    return Sends(_send_us(shape, payload_bytes, constants), payload_bytes / (rate * 1e9))
 
 
 def shift(group: Group, payload_bytes: float, constants: TuningTables) -> Sends:
@@ -64,7 +72,7 @@ def shift(group: Group, payload_bytes: float, constants: TuningTables) -> Sends:
         if shape.ring.intra_path <= PathType.NVB:
             rate = min(rate * _NVLINK_SHARE, channels(payload_bytes) * _CHANNEL_GB_PER_S[shape.architecture])
         rates.append(rate)
-    return Sends(_latency_us(shape, constants), payload_bytes / (min(rates) * 1e9))
+    return Sends(_send_us(shape, payload_bytes, constants), payload_bytes / (min(rates) * 1e9))
 
 
 def all_to_all(group: Group, payload_bytes: float, constants: TuningTables) -> Sends:
@@ -80,16 +88,23 @@ def all_to_all(group: Group, payload_bytes: float, constants: TuningTables) -> S
 
 
 def channels(payload_bytes: float) -> int:
-    """Channels of a send inside a node: a power of two, parts of at most 16 MiB."""
-    parts = max(1, math.ceil(payload_bytes / _LARGEST_PART_BYTES))
+    """Channels of a send inside a node: one for less than 1 MiB, else a power of two, parts of at most 16 MiB."""
+    if payload_bytes < _ONE_CHANNEL_BYTES:
+        return 1
+    parts = math.ceil(payload_bytes / _LARGEST_PART_BYTES)
     return min(max(1 << (parts - 1).bit_length(), _FEWEST_CHANNELS), _MOST_CHANNELS)
 
 
+def _send_us(shape: CommunicatorShape, payload_bytes: float, constants: TuningTables) -> float:
+    several = shape.nodes == 1 and channels(payload_bytes) > 1
+    return _latency_us(shape, constants) + (_SEVERAL_CHANNELS_US if several else 0.0)
+
+
 def _latency_us(shape: CommunicatorShape, constants: TuningTables) -> float:
-    latency = constants.base_us[NcclAlgorithm.RING][Protocol.SIMPLE]
-    if shape.nodes > 1:
-        latency += constants.step_us[Hardware.NET][NcclAlgorithm.RING][Protocol.SIMPLE]
-    return latency
+    if shape.nodes == 1:
+        return _INSIDE_US
+    base = constants.base_us[NcclAlgorithm.RING][Protocol.SIMPLE]
+    return base + constants.step_us[Hardware.NET][NcclAlgorithm.RING][Protocol.SIMPLE]
 
 
 def _network_gb_per_s(kind: GroupNode) -> float:

@@ -14,8 +14,9 @@ from simdml.calibration.communication import GlooFit, NcclFit, Provenance
 from simdml.calibration.fitting.robust import robust_fit
 from simdml.calibration.logs.collective_log import CollectiveLog
 from simdml.cluster.cluster import Cluster
+from simdml.costs.collectives.filling import rooted, streams, waited_us
 from simdml.costs.collectives.gloo import gloo_steps
-from simdml.costs.collectives.nccl_tables import Algorithm, tables
+from simdml.costs.collectives.nccl_tables import Algorithm, TuningTables, tables
 from simdml.costs.collectives.nccl_tuning import Choice, CommunicatorShape, choose
 from simdml.costs.collectives.placement import Placement
 from simdml.costs.collectives.plan import CollectiveKind
@@ -52,7 +53,11 @@ _SCALE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Modelled:
-    """A measured row with what NCCL's model says of it: ``latency_s``, and ``wire_s`` of its algorithm."""
+    """A measured row with what NCCL's model says of it: ``latency_s``, and ``wire_s`` of its algorithm.
+
+    ``least_wire_s`` is what links need whatever the model says. The latency of ``rooted`` collectives is not scaled,
+    and the wire of what ``streams`` is the model's (:mod:`simdml.costs.collectives.filling`).
+    """
 
     run: str
     size_bytes: float
@@ -61,13 +66,34 @@ class Modelled:
     wire_s: float
     in_switch: bool
     ranks: int
+    protocol: str = "simple"
+    least_wire_s: float = 0.0
+    rooted: bool = False
+    streams: bool = False
 
 
-def modelled(run: str, size_bytes: float, seconds: float, choice: Choice, ranks: int) -> Modelled:
-    """Return a row for the model's ``choice``."""
-    wire = size_bytes / (choice.bandwidth * 1e9)
-    in_switch = choice.algorithm in _IN_SWITCH
-    return Modelled(run, size_bytes, seconds, choice.latency_us * 1e-6, wire, in_switch, ranks)
+def modelled(
+    run: str,
+    measured: tuple[float, float],
+    kind: CollectiveKind,
+    choice: Choice,
+    shape: CommunicatorShape,
+    constants: TuningTables,
+) -> Modelled:
+    """Return a row of ``measured`` (bytes, seconds) for the model's ``choice``."""
+    size_bytes, seconds = measured
+    return Modelled(
+        run,
+        size_bytes,
+        seconds,
+        waited_us(kind, choice, size_bytes, shape, constants) * 1e-6,
+        size_bytes / (choice.bandwidth * 1e9),
+        choice.algorithm in _IN_SWITCH,
+        shape.ranks,
+        choice.protocol.name.lower(),
+        rooted=rooted(kind),
+        streams=streams(kind, choice, shape),
+    )
 
 
 def communicator_of(log: CollectiveLog, cluster: Cluster) -> CommunicatorShape:
@@ -102,7 +128,7 @@ def modelled_rows(log: CollectiveLog, shape: CommunicatorShape, version: str) ->
     kind, constants = KINDS[log.collective], tables(version)
     run = f"{log.source} {log.ranks} {log.collective}"
     return [
-        modelled(run, size, seconds, choose(kind, size, shape, constants), log.ranks) for size, seconds in log.timed()
+        modelled(run, timed, kind, choose(kind, timed[0], shape, constants), shape, constants) for timed in log.timed()
     ]
 
 
@@ -113,15 +139,22 @@ def predicted_seconds(coefficients: Vector, rows: Sequence[Modelled]) -> Vector:
     """
     overhead, latency_scale, bandwidth_scale, nvls_scale, ramp = np.exp(coefficients)
     switched = np.array([row.in_switch for row in rows])
-    wire = np.array([row.wire_s for row in rows]) / np.where(switched, nvls_scale, bandwidth_scale)
-    latency = overhead * 1e-6 + latency_scale * np.array([row.latency_s for row in rows])
-    return np.asarray(latency + wire + np.sqrt(ramp * 1e-6 * wire))
+    model = np.array([row.wire_s for row in rows])
+    wire = model / np.where(switched, nvls_scale, bandwidth_scale)
+    wire = np.where([row.streams for row in rows], model, wire + np.sqrt(ramp * 1e-6 * wire))
+    return np.asarray(overhead * 1e-6 + latencies(latency_scale, rows) + wire)
 
 
-def fit_corrections(rows: Sequence[Modelled], frozen: Vector | None = None) -> Vector:
+def latencies(latency_scale: float, rows: Sequence[Modelled]) -> Vector:
+    """Return the model's latencies, scaled but for rooted collectives."""
+    scales = np.where([row.rooted for row in rows], 1.0, latency_scale)
+    return np.asarray(scales * np.array([row.latency_s for row in rows]))
+
+
+def fit_corrections(rows: Sequence[Modelled]) -> Vector:
     """Return the coefficients of :func:`predicted_seconds` that fit ``rows``, each run with a bounded weight.
 
-    With ``frozen`` coefficients only the bandwidth is fitted. Without NVLS rows its scale is the rings'.
+    Without NVLS rows its scale is the rings'.
     """
     counts: dict[str, int] = {}
     for row in rows:
@@ -129,11 +162,10 @@ def fit_corrections(rows: Sequence[Modelled], frozen: Vector | None = None) -> V
     weight = np.array([math.sqrt(min(counts[row.run], MOST_ROWS_OF_RUN) / counts[row.run]) for row in rows])
     measured = np.log([row.seconds for row in rows])
     has_nvls = any(row.in_switch for row in rows)
-    free = [index for index in range(5) if index != _NVLS or has_nvls] if frozen is None else [_BANDWIDTH]
-    start = _START if frozen is None else frozen
+    free = [index for index in range(5) if index != _NVLS or has_nvls]
 
     def whole(values: Vector) -> Vector:
-        coefficients = start.copy()
+        coefficients = _START.copy()
         coefficients[free] = values
         if _NVLS not in free:
             coefficients[_NVLS] = coefficients[_BANDWIDTH]
@@ -151,7 +183,7 @@ def nccl_fit(name: str, coefficients: Vector, rows: Sequence[Modelled], sources:
     overhead, latency_scale, bandwidth_scale, nvls_scale, ramp = np.exp(coefficients).tolist()
     errors = np.log(predicted_seconds(coefficients, rows) / np.array([row.seconds for row in rows]))
     sizes = np.array([row.size_bytes for row in rows])
-    provenance = _provenance(sources, sizes, errors, max(row.ranks for row in rows))
+    provenance = provenance_of(sources, sizes, errors, max(row.ranks for row in rows))
     return NcclFit(name, overhead * 1e-6, latency_scale, bandwidth_scale, nvls_scale, ramp * 1e-6, provenance)
 
 
@@ -215,14 +247,15 @@ def fit_gloo(name: str, logs: Sequence[CollectiveLog], known: GlooFit) -> GlooFi
     lower = [at + low for at, low in zip(begin, bounds, strict=True)]
     upper = [at - low for at, low in zip(begin, bounds, strict=True)]
     found = robust_fit(residuals, [begin], lower, upper, _SCALE)
-    provenance = _provenance([log.source for log in logs], sizes, found.residuals, max(p[3] for p in points))
+    provenance = provenance_of([log.source for log in logs], sizes, found.residuals, max(p[3] for p in points))
     return replace(known, name=name, provenance=provenance, **values(found.coefficients))
 
 
 _GLOO_NAMES = ("overhead_s", "step_s", "connection_bytes_per_s", "reduce_bytes_per_s")
 
 
-def _provenance(sources: Iterable[str], sizes: Vector, errors: Vector, ranks: int) -> Provenance:
+def provenance_of(sources: Iterable[str], sizes: Vector, errors: Vector, ranks: int) -> Provenance:
+    """Return where a fit of rows of these ``sizes`` holds, and how far off: ``errors`` are ln(predicted / measured)."""
     large = sizes >= MIB
     by_size = [float(np.sqrt(np.mean(errors[part] ** 2))) if part.any() else math.nan for part in (~large, large)]
     small_spread, large_spread = by_size

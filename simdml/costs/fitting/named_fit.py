@@ -22,13 +22,13 @@ from simdml.cluster.device_file import device_text
 from simdml.costs.collectives.gloo import gloo_steps
 from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
 from simdml.costs.compute import RooflineCost
+from simdml.costs.fitting.by_protocol import seconds_by
 from simdml.costs.fitting.collectives import (
     KINDS,
     communicator_of,
     fit_gloo,
     fit_nccl,
     modelled_rows,
-    predicted_seconds,
 )
 from simdml.costs.fitting.compute import fit_compute
 from simdml.costs.fitting.cpu_device import cpu_device
@@ -149,9 +149,7 @@ def log_pairs(
     if cluster is None:
         return []
     rows = modelled_rows(log, communicator_of(log, cluster), log.version or nccl or DEFAULT_VERSION)
-    values = (fit.overhead_s * 1e6, fit.latency_scale, fit.bandwidth_scale, fit.nvls_scale, fit.ramp_s * 1e6)
-    predicted = predicted_seconds(np.log(np.maximum(values, 1e-9)), rows)
-    return [(row.seconds, float(found)) for row, found in zip(rows, predicted, strict=True)]
+    return [(row.seconds, seconds_by(fit, row)) for row in rows]
 
 
 def _quality(group: str, pairs: Sequence[tuple[float, float]], fitted: int, basis: str) -> Quality:

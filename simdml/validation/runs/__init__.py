@@ -11,6 +11,7 @@
 ``validation.runs.classic``            rows of images, BERT and servers into scenarios
 ``validation.runs.pipelines``          rows of torchgpipe's pipelines into scenarios
 ``validation.runs.collectives``        rows of collectives into communicators and sizes
+``validation.runs.sites``              where collectives were measured, and how
 ``validation.runs.replay``             one row simulated; all rows in parallel, resumable
 ``validation.runs.study``              tables replayed, and all that is asked of them
 ``validation.runs.scores``             errors by source, GPU, strategy and size; out-of-memory verdicts

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Final
 
-from simdml.calibration.communication import GlooFit, NcclFit, Provenance
+from simdml.calibration.communication import GlooFit, NcclFit, Provenance, Wire
 from simdml.calibration.communication_file import load_gloo_fit, load_nccl_fit
 from simdml.calibration.profile import Mark, available_profiles, load_profile
 from simdml.calibration.spreads import Spread, load_spreads
@@ -74,6 +74,8 @@ def _of_communication() -> Iterator[Coefficient]:
 
 def _numbers(fit: NcclFit | GlooFit) -> Mapping[str, float]:
     values = {field.name: getattr(fit, field.name) for field in fields(fit)}
+    for name, wire in [(name, value) for name, value in values.items() if isinstance(value, Wire)]:
+        values |= {f"{name}.{part}": value for part, value in asdict(wire).items()}
     return {name: value for name, value in values.items() if isinstance(value, float) and isfinite(value)}
 
 

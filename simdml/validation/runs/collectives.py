@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,10 +13,11 @@ from simdml.cluster.cluster import Cluster
 from simdml.cluster.loading import load_cluster
 from simdml.costs.collectives.fits import default_fit_names
 from simdml.costs.collectives.nccl import nccl_cost
-from simdml.costs.collectives.nccl_tables import DEFAULT_VERSION
+from simdml.costs.collectives.nccl_forced import Allowed
 from simdml.costs.collectives.plan import CollectiveKind, TransferPlan
 from simdml.validation.runs.hardware import machine_of
 from simdml.validation.runs.reading import Row, Unusable
+from simdml.validation.runs.sites import allowed_by, call_s, site_of, version_of
 
 _KINDS: Final = {
     "all_reduce": CollectiveKind.ALL_REDUCE,
@@ -28,105 +29,67 @@ _KINDS: Final = {
     # Every rank sends to the next and receives from the one before (nccl-tests, src/sendrecv.cu).
     "sendrecv": CollectiveKind.SHIFT,
 }
-_VERSION: Final = re.compile(r"\d+\.\d+(?:\.\d+)?")
-_RELEASES: Final = (
-    # NCCL of the year in which a GPU's logs were published, where they do not print it, as in
-    # calibrate/fit_communication.py: tables of latency changed in 2.18, 2.21 and 2.23.
-    ("gb200", "2.26.2"),
-    ("b200", "2.27.7"),
-    ("h200", "2.23.4"),
-    ("h100", "2.20.5"),
-    ("a100", "2.18.5"),
-    ("v100", "2.18.5"),
-    ("k80", "2.8.4"),
-)
+_NO_PEERS: Final = ("nccl_p2p_disable", "host memory")
+"""Links of rows whose GPUs were kept from each other's memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A place whose machines are not the bundled ones of their GPU: what differs, and the NCCL of its year.
+class Communicator:
+    """Who took part in a row's collective, on which cluster, under which NCCL, and the names of its two fits."""
 
-    ``fit`` names the fit of its nodes where the wiring that it is taken for would get another.
-    """
-
-    cluster: str
-    node: dict[str, Any]
-    network: dict[str, Any]
-    version: str = ""
-    fit: str = ""
-
-
-def _nics(count: int, gbit_per_s: int) -> dict[str, Any]:
-    return {"nics": {"count": count, "rate": f"{gbit_per_s} Gbps"}}
-
-
-_SITES: Final = (
-    # ABCI (aistabci/abci2.0benchmark): V nodes have four V100 (each pair on
-    # two NVLinks, taken as a switch) and two EDR ports, A nodes eight A100 and four HDR ports.
-    (
-        r"v100 abci",
-        Site(
-            "dgx1_v100",
-            {"gpus": {"count": 4, "fabric": "nvswitch", "switches": 2}, **_nics(2, 100)},
-            {"efficiency": "infiniband"},
-            "2.8.4",
-            "nccl_v100_nvlink",
-        ),
-    ),
-    (r"a100 abci", Site("dgx_a100_40gb", _nics(4, 200), {"efficiency": "infiniband"}, "2.8.4")),
-    # AWS's instance pages: p4de has p4d's four 100 Gb/s, p5en sixteen 200 Gb/s, p6-b200 eight 400 Gb/s EFA devices.
-    (r"p3dn", Site("p3dn_24xlarge", {}, {}, "2.7.8")),
-    (r"p4de", Site("p4d_24xlarge", {"gpus": {"type": "a100_sxm_80gb"}}, {})),
-    (r"p5en", Site("dgx_h200", _nics(16, 200), {"efficiency": "efa", "sharp": False})),
-    (r"p5\.48", Site("p5_48xlarge", {}, {})),
-    (r"p6 b200", Site("dgx_b200", _nics(8, 400), {"efficiency": "efa", "sharp": False})),
-)
+    cluster: Cluster
+    members: tuple[int, ...]
+    version: str
+    fits: tuple[str, str]
+    allowed: Allowed
 
 
 def collective_plan(row: Row) -> TransferPlan:
     """Return how a row's collective would run; raises Unusable for one that simdml has no model of."""
+    kind, size = collective_of(row)
+    there = communicator_of(row)
+    cost = nccl_cost(there.cluster, load_communication_fit(*there.fits), there.version)
+    plan = cost.plan_by(kind, there.members, size, there.allowed)
+    return replace(plan, latency_s=plan.latency_s + call_s(row))
+
+
+def collective_of(row: Row) -> tuple[CollectiveKind, float]:
+    """Return what a row's collective is and its bytes; raises Unusable."""
     kind = _KINDS.get(row.text("collective"))
     if kind is None:
         raise Unusable(f"collective {row.text('collective')!r} is none of {', '.join(_KINDS)}")
-    size, ranks = row.number("size_bytes"), row.count("num_gpus")
-    nodes = _nodes(row)
+    size = row.number("size_bytes")
     if not size:
         raise Unusable("it moves nothing")
+    return kind, size
+
+
+def communicator_of(row: Row) -> Communicator:
+    """Return the first GPUs of each of a row's nodes; raises Unusable."""
+    ranks, nodes = row.count("num_gpus"), _nodes(row)
     if ranks % nodes:
         raise Unusable(f"{ranks} GPUs on {nodes} nodes: how many on each is not stated")
-    site = _site(row)
-    section, version = _machines(row, site)
-    section["nodes"] = nodes
-    cluster = _cluster(json.dumps(section, sort_keys=True))
-    in_node = ranks // nodes
-    if in_node > len(cluster.gpus_of(0)):
-        raise Unusable(f"{in_node} GPUs a node, and such a node has {len(cluster.gpus_of(0))}")
-    members = [gpu for node in range(nodes) for gpu in list(cluster.gpus_of(node))[:in_node]]
-    node_fit, network_fit = default_fit_names(cluster)
-    fit = load_communication_fit((site and site.fit) or node_fit, network_fit)
-    return nccl_cost(cluster, fit, version).plan(kind, members, size)
+    return _communicator(row, nodes, ranks // nodes)
 
 
-def _site(row: Row) -> Site | None:
-    return next((site for pattern, site in _SITES if re.search(pattern, _name(row))), None)
-
-
-def _name(row: Row) -> str:
-    return row.text("gpu").lower().replace("_", " ").replace("-", " ")
-
-
-def _machines(row: Row, site: Site | None) -> tuple[dict[str, Any], str]:
-    """Return the ``cluster`` of a scenario, and the NCCL that ran on it."""
+def _communicator(row: Row, nodes: int, in_node: int) -> Communicator:
+    if any(word in row.text("link").lower() for word in _NO_PEERS):
+        raise Unusable(f"ways inside a node by {row.text('link')} are not modelled")
+    site = site_of(row)
+    section: dict[str, Any] = {"nodes": nodes}
     if site is None:
         device = machine_of(row)
-        section: dict[str, Any] = {"name": device.cluster, "node": {"gpus": {"type": device.device}}}
+        section |= {"name": device.cluster, "node": {"gpus": {"type": device.device}}}
     else:
-        section = {"name": site.cluster}
+        section |= {"name": site.cluster}
         section |= {part: value for part, value in (("node", site.node), ("network", site.network)) if value}
-    stated = _VERSION.search(row.text("nccl_version"))
-    release = next((release for device, release in _RELEASES if device in _name(row)), DEFAULT_VERSION)
-    version = stated[0] if stated else (site.version if site else "") or release
-    return section, version
+    cluster = _cluster(json.dumps(section, sort_keys=True))
+    if in_node > len(cluster.gpus_of(0)):
+        raise Unusable(f"{in_node} GPUs a node, and such a node has {len(cluster.gpus_of(0))}")
+    members = tuple(gpu for node in range(nodes) for gpu in list(cluster.gpus_of(node))[:in_node])
+    node_fit, network_fit = default_fit_names(cluster)
+    fits = (site and site.fit) or node_fit, network_fit
+    return Communicator(cluster, members, version_of(row, site), fits, allowed_by(row, site))
 
 
 def _nodes(row: Row) -> int:
