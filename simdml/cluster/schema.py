@@ -122,7 +122,7 @@ class NetworkSpec(DocumentModel):
     """Bandwidth of the nodes below a leaf over the bandwidth of its uplinks."""
     core_oversubscription: Annotated[float, Field(gt=0)] = 1.0
     """The same between pods and core (clos)."""
-    efficiency: Literal["tcp", "roce", "infiniband", "efa"] | Percent = "tcp"
+    efficiency: Literal["tcp", "roce", "infiniband", "efa", "omni_path"] | Percent = "tcp"
     """The transport, which sets payload share and latency; or the payload share, with a latency."""
     latency: Seconds | None = None
     """One way between two nodes on one switch; the transport's by default."""
@@ -136,7 +136,7 @@ class NetworkSpec(DocumentModel):
 
     @model_validator(mode="after")
     def _fits(self) -> NetworkSpec:
-        if self.sharp and self.efficiency in ("tcp", "roce", "efa"):
+        if self.sharp and self.efficiency in ("tcp", "roce", "efa", "omni_path"):
             raise ValueError(f"switches that reduce (sharp) are InfiniBand's; this network is {self.efficiency}")
         if self.kind != "switch" and self.nodes_per_leaf is None:
             raise ValueError(f"a {self.kind} network needs nodes_per_leaf")

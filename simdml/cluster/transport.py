@@ -35,6 +35,9 @@ class Transport:
 # InfiniBand 97, 196, 392, 780 of 100, 200, 400, 800 Gb/s. EFA, by its generation: NCCL
 # sends 41.8 of 50 GB/s on p4de (100 Gb/s devices), 370 of 400 on p5en (200) and 382 of 400 on P6-B200 (400), in the
 # largest rows of their nccl-tests logs.
+# Omni-Path: all-reduces of 64 V100 on 16 nodes of four 100 Gb/s ports move their bytes at 23 to 57 Gb/s (BigScience on
+# Jean Zay, bigscience-workshop/bigscience, train/, 2021): twice 63/64 of that through each node, 28 % of its ports at
+# the best. Latencies are taken to be InfiniBand's.
 # Latencies: kernel TCP in a rack 15-40 us, GPUDirect RDMA 1.5-3 us, EFA 10-20 us; a switch 90-230 ns (InfiniBand)
 # or 300-800 ns (Ethernet).
 SOURCE = "perftest and nccl-tests as reported in stas00/ml-engineering network/README.md"
@@ -46,6 +49,7 @@ TRANSPORTS: Mapping[str, Transport] = MappingProxyType(
             Transport("roce", ((_ANY, 0.945),), 2.5e-6, 0.5e-6, True),
             Transport("infiniband", ((100 * _GBPS, 0.97), (400 * _GBPS, 0.98), (_ANY, 0.975)), 2e-6, 0.2e-6, True),
             Transport("efa", ((100 * _GBPS, 0.84), (200 * _GBPS, 0.93), (_ANY, 0.96)), 15e-6, 0.5e-6, True),
+            Transport("omni_path", ((_ANY, 0.28),), 2e-6, 0.2e-6, True),
         )
     },
 )

@@ -13,6 +13,10 @@ from simdml.cluster.endpoint import gpu
 from simdml.cluster.loading import load_cluster
 from simdml.cluster.network import build_fat_tree
 from simdml.cluster.transport import TRANSPORTS
+from simdml.costs.collectives.fits import default_fit
+from simdml.costs.collectives.nccl import nccl_cost
+from simdml.errors import DocumentError
+from simdml.program.instructions import CollectiveKind
 
 EDR = 12.5e9
 
@@ -113,7 +117,7 @@ def test_more_than_a_hundred_thousand_gpus() -> None:
     ("name", "gbps", "share"),
     [("tcp", 10, 0.94), ("tcp", 25, 0.94), ("tcp", 40, 0.90), ("tcp", 100, 0.87), ("infiniband", 100, 0.97),
      ("infiniband", 200, 0.98), ("infiniband", 800, 0.975), ("roce", 400, 0.945), ("efa", 100, 0.84),
-     ("efa", 200, 0.93), ("efa", 400, 0.96)],
+     ("efa", 200, 0.93), ("efa", 400, 0.96), ("omni_path", 100, 0.28)],
 )  # fmt: skip
 def test_payload_share_of_a_line_rate(name: str, gbps: float, share: float) -> None:
     assert TRANSPORTS[name].efficiency(gbps / 8 * 1e9) == share
@@ -135,3 +139,23 @@ def test_bisection_of_one_node(name: str, expected: float) -> None:
 def test_bisection_of_a_full_fat_tree_is_half_the_nics() -> None:
     cluster = load_cluster({"name": "dgx_a100", "nodes": 40})
     assert bisection_bytes_per_s(cluster) == pytest.approx(20 * 8 * 0.98 * 25e9)
+
+
+def test_omni_path_moves_what_was_measured_on_jean_zay() -> None:
+    # BigScience: all-reduces over 16 nodes of four 100 Gb/s ports at 57 Gb/s at the best, 23 at the worst.
+    cluster = load_cluster(
+        {
+            "name": "dgx_a100",
+            "nodes": 16,
+            "node": {"nics": {"count": 4, "rate": "100 Gbps"}},
+            "network": {"kind": "switch", "efficiency": "omni_path", "sharp": False},
+        }
+    )
+    size = 4e9
+    plan = nccl_cost(cluster, default_fit(cluster)).plan(CollectiveKind.ALL_REDUCE, tuple(range(128)), size)
+    assert 23e9 / 8 < size / plan.time_s(size) < 57e9 / 8
+
+
+def test_only_infiniband_reduces_in_switches() -> None:
+    with pytest.raises(DocumentError, match="InfiniBand's"):
+        load_cluster({"name": "dgx_a100", "nodes": 2, "network": {"efficiency": "omni_path", "sharp": True}})

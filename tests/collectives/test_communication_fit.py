@@ -40,6 +40,7 @@ def test_all_classes_are_bundled() -> None:
         ({"device": "a100_sxm_80gb"}, ("nccl_a100_nvswitch", "nccl_infiniband")),
         ({"device": "h200_sxm", "transport": "roce"}, ("nccl_h100_nvswitch", "nccl_infiniband")),
         ({"device": "b200_sxm", "transport": "efa"}, ("nccl_b200_nvswitch", "nccl_efa")),
+        ({"device": "a100_sxm_80gb", "transport": "omni_path"}, ("nccl_a100_nvswitch", "nccl_infiniband")),
         ({"device": "v100_sxm2_16gb", "fabric": "cube_mesh"}, ("nccl_v100_nvlink", "nccl_infiniband")),
         ({"device": "k80", "fabric": "pcie", "transport": "tcp"}, ("nccl_k80_pcie", "nccl_ethernet")),
         ({"device": "l40s", "fabric": "pcie", "transport": "tcp"}, ("nccl_pcie", "nccl_ethernet")),

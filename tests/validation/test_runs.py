@@ -141,7 +141,7 @@ def test_berts_graph_is_fused_unless_a_row_says_that_it_is_not(notes, kernels):
 @pytest.mark.parametrize(
     ("link", "nics", "efficiency"),
     [
-        ("4x Omni-Path 100 Gb/s per node (Jean Zay)", {"count": 4, "rate": "100 Gbps"}, "infiniband"),
+        ("4x Omni-Path 100 Gb/s per node (Jean Zay)", {"count": 4, "rate": "100 Gbps"}, "omni_path"),
         ("1600 Gbps per node RoCE", {"count": 8, "rate": "200 Gbps"}, "roce"),
         ("10 Gb/s Ethernet", {"count": 1, "rate": "10 Gbps"}, "tcp"),
         ("not stated (DGX InfiniBand 8x HDR 200 Gb/s, from memory)", None, None),

@@ -14,8 +14,8 @@ _NETWORK = {"infiniband": "nccl_infiniband", "roce": "nccl_infiniband", "efa": "
 def default_fit(cluster: Cluster) -> CommunicationFit:
     """Return the fit measured on the machines most like ``cluster``, by its first node's GPUs and its transport.
 
-    RoCE takes the InfiniBand fit, V100 boxes with NVSwitch the A100 one, and an unnamed transport InfiniBand's: no
-    measurement of those was at hand.
+    RoCE and Omni-Path take the InfiniBand fit, V100 boxes with NVSwitch the A100 one, and an unnamed transport
+    InfiniBand's: no measurement of those was at hand.
     """
     return load_communication_fit(*default_fit_names(cluster))
 

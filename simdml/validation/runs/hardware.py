@@ -53,7 +53,7 @@ _MACHINES: Final[tuple[tuple[str, Machine], ...]] = (
 _TRANSPORTS: Final = (
     ("roce", "roce"),
     ("infiniband", "infiniband"),
-    ("omni-path", "infiniband"),
+    ("omni-path", "omni_path"),
     ("efa", "efa"),
     ("ethernet", "tcp"),
 )
@@ -100,7 +100,7 @@ def cluster_of(row: Row) -> dict[str, Any]:
         if nics:
             node["nics"] = nics
         if transport:
-            cluster["network"] = _transport(link, transport)
+            cluster["network"] = _transport(transport)
     return {"cluster": cluster | {"node": node}, "gpus": gpus}
 
 
@@ -116,10 +116,9 @@ def _fabric(machine: Machine) -> dict[str, Any]:
     return {"fabric": "nvswitch", "switches": 0}
 
 
-def _transport(link: str, transport: str) -> dict[str, Any]:
-    """Return the network's section: switches that reduce are those of InfiniBand alone, not of Omni-Path."""
-    reduces = transport == "infiniband" and "omni-path" not in link
-    return {"efficiency": transport} | ({} if reduces else {"sharp": False})
+def _transport(transport: str) -> dict[str, Any]:
+    """Return the network's section: switches that reduce are those of InfiniBand alone."""
+    return {"efficiency": transport} | ({} if transport == "infiniband" else {"sharp": False})
 
 
 def _network(link: str, in_node: int) -> tuple[dict[str, Any], str]:
