@@ -39,11 +39,17 @@ def data_dir(kind: Kind) -> Path:
     Raises:
         InternalError: neither is there, so the installation is incomplete.
     """
-    installed = PACKAGE / "_data" / kind
+    return _data_dir(PACKAGE, kind)
+
+
+@lru_cache(maxsize=32)
+def _data_dir(package: Path, kind: Kind) -> Path:
+    """Return the folder of bundled ``kind`` of an installation, which stays where it is."""
+    installed = package / "_data" / kind
     if installed.is_dir():
         return installed
-    beside = PACKAGE.parent / kind
-    if beside.is_dir() and (PACKAGE.parent / "pyproject.toml").is_file():
+    beside = package.parent / kind
+    if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
         return beside
     raise InternalError(
         f"the bundled {kind} are in neither {installed} nor {beside}",

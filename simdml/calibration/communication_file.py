@@ -126,8 +126,9 @@ def _load(name: str) -> NcclFit | GlooFit:
     path = Path(name)
     if path.is_file():
         return _load_file(path)
-    bundled = [known.removeprefix(_FOLDER) for known in available("calibrate") if known.startswith(_FOLDER)]
-    if name not in bundled:
+    known = available("calibrate")
+    if _FOLDER + name not in known:
+        bundled = [each.removeprefix(_FOLDER) for each in known if each.startswith(_FOLDER)]
         raise UnknownNameError("communication fit", name, bundled)
     return _load_file(find("calibrate", _FOLDER + name))
 

@@ -23,24 +23,29 @@ class Crowding:
 
     def add(self, bundle: Bundle) -> None:
         """Take account of a bundle before its first transfer."""
+        crowded: dict[Bundle, list[int]] = {}
         for link, whole in bundle.whole_loads:
             self._bundles[link].append(bundle)
             before = self._whole[link]
             self._whole[link] = before + whole
             if before + whole > MOST:
                 for each in self._bundles[link] if before <= MOST else (bundle,):
-                    self._count(each, link)
+                    crowded.setdefault(each, []).append(link)
+        for each, links in crowded.items():
+            self._count(each, links)
 
-    def _count(self, bundle: Bundle, link: int) -> None:
-        """Count from now on what ``bundle`` asks of ``link``."""
-        if link not in bundle.crowded:
-            bundle.count_on((*bundle.crowded, link))
+    def _count(self, bundle: Bundle, links: Sequence[int]) -> None:
+        """Count from now on what ``bundle`` asks of ``links``."""
+        new = [link for link in links if link not in bundle.crowded]
+        if new:
+            bundle.count_on((*bundle.crowded, *new))
             bundle.listed = False
         if bundle.count:
             self._list(bundle)
-            self._demand[link] += sum(
-                load for number in range(1, bundle.count + 1) for on, load in bundle.added(number) if on == link
-            )
+            for number in range(1, bundle.count + 1):
+                for on, load in bundle.added(number):
+                    if on in links:
+                        self._demand[on] += load
 
     def fits(self, bundle: Bundle) -> bool:
         """Whether crowded links have room for another transfer of ``bundle`` at the rate it would have alone."""
@@ -111,4 +116,4 @@ class Crowding:
             self._demand[link] = 0
             for each in self._bundles[link]:
                 if self._whole[link] > MOST or link in each.crowded:
-                    self._count(each, link)
+                    self._count(each, (link,))

@@ -9,11 +9,12 @@ from typing import Protocol
 from simdml.engine import operations as ops
 from simdml.engine.execution import Meaning
 from simdml.engine.folding import Partition
+from simdml.engine.kernels import Kernels
 from simdml.engine.outline import Piece
 from simdml.engine.stream import Operation
 from simdml.engine.stretches import Joint, JointPart, Runs, Timed, combine, run_of
 from simdml.engine.undisturbed import Members, Undisturbed
-from simdml.program.instructions import Instruction
+from simdml.program.instructions import Compute, Instruction
 
 
 @dataclass(slots=True)
@@ -87,9 +88,23 @@ class Joining:
         self._joints: dict[tuple[object, ...], tuple[JointPart, Sequence[Runs | JointPart]]] = {}
         self._meanings: dict[tuple[int, int], Meaning] = {}
         self._meetings: dict[Members, ops.Meeting] = {}
+        self._alone: dict[tuple[int, int], tuple[KernelRun, Piece, Kernels]] = {}
 
     def writer(self, piece: Piece, rank: int) -> KernelRun | JointStretch:
         """Return the writer of a ``piece`` of kernels on ``rank``."""
+        pace = self._undisturbed.pace(rank)
+        key = id(piece), id(pace)
+        found = self._alone.get(key)
+        if found is not None:
+            return found[0]
+        kernels = [each for each in piece.kernels if isinstance(each, Compute) and not each.on_host]
+        if piece.joint or len(kernels) < len(piece.kernels):
+            return self._of_rank(piece, rank)
+        run = KernelRun(pace.row(kernels, piece), self._delay)
+        self._alone[key] = run, piece, pace
+        return run
+
+    def _of_rank(self, piece: Piece, rank: int) -> KernelRun | JointStretch:
         timed = [self._undisturbed.taken(instruction, rank)[1] for instruction in piece.kernels]
         kernels = [each for each in timed if each is not None]
         assert len(kernels) == len(timed)

@@ -6,16 +6,17 @@ device, or one that differs in its network alone, prices no kernel again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Final
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from simdml.costs.compute import ComputeCost
 from simdml.costs.dispatch import NOTHING, Dispatch
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import Slowing
 from simdml.engine.execution import Kind, Segment
-from simdml.engine.stretches import Timed
+from simdml.engine.stretches import Timed, run_of
 from simdml.program.instructions import Compute
 from simdml.workload.operators import Family
 
@@ -46,6 +47,7 @@ class Kernels:
         self._slowdown = slowdown
         self._beside = {each.activity: each for each in beside}
         self._timed: dict[int, Timed] = {}
+        self._rows: WeakKeyDictionary[object, Timed] = WeakKeyDictionary()
         self._alive: dict[int, ref[Compute]] = {}
 
     def __len__(self) -> int:
@@ -59,6 +61,13 @@ class Kernels:
         if found is None:
             found = self._timed[number] = self._priced(instruction)
             self._alive[number] = ref(instruction, partial(_forget, ref(self), number))
+        return found
+
+    def row(self, instructions: Sequence[Compute], whose: object) -> Timed:
+        """Return what ``instructions`` take one after another, the same object for the same ``whose`` they are."""
+        found = self._rows.get(whose)
+        if found is None:
+            found = self._rows[whose] = run_of([self.timed(each) for each in instructions])
         return found
 
     def forget(self, number: int) -> None:

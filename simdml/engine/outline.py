@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from simdml.engine.undisturbed import Undisturbed
 from simdml.program.instructions import Beside, Collective, Instruction, Record, Routine, Wait
-from simdml.program.program import Stream
+from simdml.program.program import Program, Stream
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Piece:
     """What becomes one operation: an ``instruction``, or kernels; or kernels, a joint stretch, and kernels after it.
 
@@ -36,8 +37,20 @@ class Outline:
     step: list[int] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Drawn:
+    """What is remembered of a program: outlines, and the instructions in a stream that may be certain or not."""
+
+    outlines: dict[tuple[int, bool, Hashable], tuple[Outline, ...]] = field(default_factory=dict)
+    in_question: dict[int, list[Instruction]] = field(default_factory=dict)
+
+
+_drawn: WeakKeyDictionary[Program, Drawn] = WeakKeyDictionary()
+"""What was drawn for a program serves another run of it in which the same instructions are certain."""
+
+
 class Outlines:
-    """The outlines of streams, drawn once for all ranks that have the same.
+    """The outlines of streams, drawn once for all ranks, and runs of a program, that have the same.
 
     ``joined`` are kernels in a row that become one operation; otherwise each is one.
     """
@@ -45,18 +58,20 @@ class Outlines:
     def __init__(self, undisturbed: Undisturbed, *, joined: bool) -> None:
         self._undisturbed = undisturbed
         self._joined = joined
-        self._drawn: dict[tuple[int, Hashable], tuple[Outline, ...]] = {}
-        self._in_question: dict[int, tuple[Stream, list[Instruction]]] = {}
+        self._drawn = _drawn.setdefault(undisturbed.program, Drawn())
 
     def of(self, stream: Stream, rank: int) -> tuple[Outline, ...]:
         """Return the outline of ``stream`` on ``rank``, and of what it does beside itself if there is any."""
-        if id(stream) not in self._in_question:
-            self._in_question[id(stream)] = stream, _in_question((*stream.beforehand, *stream.instructions))
-        _, instructions = self._in_question[id(stream)]
-        key = id(stream), tuple(self._answer(instruction, rank) for instruction in instructions)
-        if key not in self._drawn:
-            self._drawn[key] = self._draw(stream, rank)
-        return self._drawn[key]
+        drawn = self._drawn
+        instructions = drawn.in_question.get(id(stream))
+        if instructions is None:
+            instructions = _in_question((*stream.beforehand, *stream.instructions))
+            drawn.in_question[id(stream)] = instructions
+        key = id(stream), self._joined, tuple([self._answer(instruction, rank) for instruction in instructions])
+        found = drawn.outlines.get(key)
+        if found is None:
+            found = drawn.outlines[key] = self._draw(stream, rank)
+        return found
 
     def _answer(self, instruction: Instruction, rank: int) -> Hashable:
         """Return how an instruction is carried out, as far as outlines go."""

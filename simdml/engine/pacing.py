@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 from simdml.program.instructions import Compute, Instruction, Portions, Record, Recv, Send
 from simdml.program.program import Program, RankProgram, Stream
+
+_paced: WeakKeyDictionary[Program, dict[int, frozenset[str]]] = WeakKeyDictionary()
+"""What was found of a program serves another run of it; by the identity of rank programs."""
 
 
 def paced_streams(program: Program, rank_program: RankProgram) -> frozenset[str]:
@@ -16,6 +20,14 @@ def paced_streams(program: Program, rank_program: RankProgram) -> frozenset[str]
     channel together with another stream, as records and messages count in the order of time; and those that compute
     beside the first stream, whose host begins a step when the first stream ends one.
     """
+    known = _paced.setdefault(program, {})
+    found = known.get(id(rank_program))
+    if found is None:
+        found = known[id(rank_program)] = _found(program, rank_program)
+    return found
+
+
+def _found(program: Program, rank_program: RankProgram) -> frozenset[str]:
     if program.servers or any(stream.lanes for each in program.classes for stream in each.streams):
         return frozenset(stream.name for stream in rank_program.streams)
     used = {stream.name: frozenset(_shared(stream)) for stream in rank_program.streams}

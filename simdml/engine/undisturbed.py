@@ -16,6 +16,7 @@ from simdml.engine.flows import Communication
 from simdml.engine.kernels import Kernels, kernels
 from simdml.engine.stretches import BesidePart, Joint, JointPart, Runs, Stretch, Timed, combine, in_a_row
 from simdml.program.instructions import Beside, Collective, Compute, Instruction, Routine
+from simdml.program.program import Program
 
 Members = tuple[str, tuple[int, ...]]
 """A group, and the rank classes of one of its communicators."""
@@ -50,6 +51,11 @@ class Undisturbed:
         if coarsened:
             capacities = execution.network.capacities
             self._contended = contended_links(self._program, self._partition, self._table, capacities)
+
+    @property
+    def program(self) -> Program:
+        """What is carried out."""
+        return self._program
 
     def taken(self, instruction: Instruction, rank: int) -> Taken:
         """Return ``instruction`` with what it takes by itself, else with who does it together and how, if known.
@@ -168,12 +174,16 @@ class Undisturbed:
         return stretch.joined(clock)
 
     def kernels(self, instruction: Compute, rank: int) -> Timed:
-        """Return what kernels take on the device of ``rank``."""
-        key = (rank, instruction.on_host)
+        """Return what kernels take on the device of ``rank``, or on its host."""
+        return self.pace(rank, on_host=instruction.on_host).timed(instruction)
+
+    def pace(self, rank: int, *, on_host: bool = False) -> Kernels:
+        """Return what kernels take on the device of ``rank``, or on its host; the same for ranks that are as fast."""
+        key = (rank, on_host)
         found = self._kernels.get(key)
         if found is None:
             found = self._kernels[key] = self._kernels_of(*key)
-        return found.timed(instruction)
+        return found
 
     def _kernels_of(self, rank: int, on_host: bool) -> Kernels:
         gpu = self._program.device(rank)
