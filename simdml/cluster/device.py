@@ -16,7 +16,16 @@ from types import MappingProxyType
 from simdml.errors import Place, UnknownNameError
 
 ARCHITECTURES = ("kepler", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
-_ARCHITECTURE_OF = {37: "kepler", 60: "pascal", 70: "volta", 75: "turing", 80: "ampere", 86: "ampere", 89: "ada"}
+_ARCHITECTURE_OF = {
+    37: "kepler",
+    60: "pascal",
+    61: "pascal",
+    70: "volta",
+    75: "turing",
+    80: "ampere",
+    86: "ampere",
+    89: "ada",
+}
 
 ML_ENGINEERING = "stas00/ml-engineering compute/accelerator (vendor values)"
 DATASHEET = "vendor datasheet"

@@ -19,6 +19,7 @@
 ``validation.runs.ranking``            runs that differ in layout alone: rank correlation and regret
 ``validation.runs.scaling``            runs that differ in the number of GPUs alone
 ``validation.runs.coefficients``       every fitted number, and what it was fitted on
+``validation.runs.fitted_counts``      how many of them a GPU generation has of whole steps
 ``validation.runs.spread_fit``         spreads of whole steps, from which intervals are made
 ``validation.runs.spread_text``        those as the text of their file, and for people
 ``validation.runs.table``              all of it as text, CSV and JSON

@@ -54,10 +54,11 @@ def _of_profiles() -> Iterator[Coefficient]:
         for path, provenance in profile.provenance.items():
             family = path.split(".")[1 if path.startswith("streams") else 0]
             if provenance.mark is Mark.MEASURED and not path.startswith("spread."):
-                yield Coefficient(name, path, _value(data, path), profile.spread.get(family), provenance.source)
+                yield Coefficient(name, path, value_at(data, path), profile.spread.get(family), provenance.source)
 
 
-def _value(data: Any, path: str) -> float:
+def value_at(data: Any, path: str) -> float:
+    """Return the number at the dotted ``path`` of a profile's document."""
     for step in path.split("."):
         data = data[int(step)] if isinstance(data, list | tuple) else data[step]
     return float(data["value"])

@@ -10,6 +10,8 @@ from simdml.reporting.drawings import picture
 from simdml.reporting.report import Block, Points, Report, Section, Table, Topic, Words
 from simdml.validation.runs.coefficients import COLUMNS, cells, coefficients
 from simdml.validation.runs.coverage import COVERAGE_COLUMNS, coverage_cells
+from simdml.validation.runs.fitted_counts import COLUMNS as COUNTED
+from simdml.validation.runs.fitted_counts import MOST_OF_WHOLE_STEPS, counts_by_generation, counts_cells
 from simdml.validation.runs.ranking import LayoutGroup
 from simdml.validation.runs.scaling import ScalingGroup, scaling_groups
 from simdml.validation.runs.scores import Score, left_out
@@ -91,7 +93,7 @@ def _sections(validation: RunsValidation) -> Iterator[Section]:
     yield Section(Topic.MEMORY, "Memory", tuple(_memory(validation)))
     if validation.covered is not None:
         yield Section(Topic.CERTAINTY, "Whether intervals mean what they say", tuple(_coverage(validation)))
-    yield Section(Topic.ASSUMPTIONS, "What was fitted, and on what", (_coefficients(), _fitted()))
+    yield Section(Topic.ASSUMPTIONS, "What was fitted, and on what", (*_counts(), _coefficients(), _fitted()))
     yield Section(Topic.LIMITS, "Rows without a prediction", (Points(tuple(_reasons(validation))),))
     yield Section(Topic.REPRODUCTION, "How to make this again", (Words(_again()),))
 
@@ -161,6 +163,19 @@ def _memory(validation: RunsValidation) -> Iterator[Block]:
     yield Table("Runs by what happened and what simdml says of the fullest GPU", columns, rows)
     if validation.memory_scores:
         yield _scores("Errors of peak memory where a source states it", "source", validation.memory_scores)
+
+
+def _counts() -> Iterator[Block]:
+    yield Words(
+        (
+            f"Of the coefficients of one GPU generation, {MOST_OF_WHOLE_STEPS} at most are fitted to whole training "
+            "steps or were chosen by how well these come out; all others are of kernels, of collectives, or follow by "
+            "a rule that is stated. A value that several profiles of a generation share is counted once, and one that "
+            "was carried over from another generation with those of its own.",
+        )
+    )
+    rows = tuple(map(counts_cells, counts_by_generation()))
+    yield Table("Coefficients by GPU generation, by what they were fitted to", COUNTED, rows, remark_columns=1)
 
 
 def _coefficients() -> Table:
