@@ -19,7 +19,7 @@ from simdml.validation.sets.verdicts import MEASURES, errors_of, floor, regret, 
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BUNDLED = REPORTS / FOLDER
-ROW = KeptRow("table", "one", ("set",), "group", 1.0, 1.1, 50, "", "", "", "", True, True, None, (), "")
+ROW = KeptRow("table", "one", ("set",), "group", 1.0, 1.1, 50, "", "", "", "", None, True, True, 0.5, None, (), "")
 CELLS = {"gpu": "V100-SXM2-16GB", "num_gpus": "1", "model": "ResNet-50", "strategy": "single", "dtype": "fp32"}
 SETS = """
 tables:
@@ -31,7 +31,7 @@ sets:
     where: {model: ResNet}
     below: {batch_per_gpu: 64}
     targets: [{measure: mean error, at_most: 0.0001}]
-    reasons: [{groups: V100, because: "one reason,\\n  over two lines"}]
+    reasons: [{groups: V100, because: "one reason,\\n  over two lines"}, {because: a remark on all of it}]
   whole:
     name: All of it
     targets: [{measure: inside 90 % intervals, at_least: 0, at_most: 1}]
@@ -194,8 +194,9 @@ def test_a_set_that_misses_is_shown_by_group_with_its_reasons(small):
     assert [each.met for each in sets] == [False, True]
     text = repr(section(sets, kept))
     assert "a: one reason, over two lines" in text
+    assert "'a remark on all of it'" in text
     assert "'missed', '2', '1'" in text
-    assert "1 measured rows have no prediction" in text
+    assert "1 measured row without a prediction" in text
 
 
 def test_a_folder_that_lacks_a_table_is_refused(tmp_path, small):
@@ -222,7 +223,7 @@ def test_the_sets_that_simdml_is_held_to_have_rows():
         (each.key, reason.groups)
         for each in definitions.sets
         for reason in each.reasons
-        if not any(reason.holds_for(group) for key, group in groups if key == each.key)
+        if reason.groups and not any(reason.holds_for(group) for key, group in groups if key == each.key)
     ]
     assert unused == []
 

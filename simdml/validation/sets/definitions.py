@@ -42,14 +42,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why rows of some groups are off: ``groups`` is a pattern of their names, ``because`` the sentence."""
+    """Why rows of some groups are off: ``groups`` is a pattern of their names, ``because`` the sentence.
+
+    Without a pattern it is a remark on the whole set, and no group's reason.
+    """
 
     groups: str
     because: str
 
     def holds_for(self, group: str) -> bool:
         """Return whether it is a reason for the rows of ``group``."""
-        return re.search(self.groups, group) is not None
+        return bool(self.groups) and re.search(self.groups, group) is not None
 
 
 @dataclass(frozen=True, slots=True)

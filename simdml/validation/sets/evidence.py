@@ -81,6 +81,15 @@ def straightness(rows: Sequence[Row]) -> float:
     return float(np.max(np.abs(fitted / times - 1)))
 
 
+def apart(row: Row) -> float | None:
+    """Return how much longer the slower of two measurements of a collective is, minus 1; None without two.
+
+    nccl-tests runs every size out of place and in place: the same transfers, on the same machine, moments apart.
+    """
+    times = [time for column in ("oop_time_us", "ip_time_us") if (time := row.number(column))]
+    return max(times) / min(times) - 1 if len(times) == 2 else None
+
+
 def unstated(row: Row) -> list[str]:
     """Return the columns that a simulation needs and a source does not print, or that were assumed or recalled."""
     needed = [name for name in _NEEDED[row.family] if not row.text(name) and not _needless(row, name)]

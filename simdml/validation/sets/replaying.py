@@ -61,12 +61,19 @@ def _kept(table: str, replayed: Sequence[Replayed], definitions: Definitions) ->
             replay.predicted_s,
             _inside(each),
             *groups,
+            evidence.apart(row),
             None if row.text("metric_status") == "error" else not row.out_of_memory,
             replay.fits,
+            _filled(each),
             memory_error(each),
             tuple(evidence.unstated(row)),
             replay.reason,
         )
+
+
+def _filled(each: Replayed) -> float | None:
+    memory_bytes, capacity_bytes = each.replay.memory_bytes, each.replay.capacity_bytes
+    return memory_bytes / capacity_bytes if memory_bytes and capacity_bytes else None
 
 
 def _inside(each: Replayed) -> int | None:

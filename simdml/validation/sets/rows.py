@@ -21,9 +21,10 @@ class KeptRow:
     ``sets`` are the keys of the sets that it is in. ``inside`` is the narrowest interval, in percent, that the
     measured step lies in, 0 for none. ``layouts``, ``repeats``, ``alike`` and ``line`` name groups of rows of the
     table: those that differ in layout alone, those that say the same, those of one scenario, those on one line in the
-    number of layers. ``ran`` says whether it ran, None for one that failed otherwise than by lack of memory; ``fits``
-    whether simdml says that it does. ``unstated`` is what its source does not print, ``reason`` why it has no
-    prediction.
+    number of layers. ``apart`` is how much longer the slower of two measurements is that one row has, minus 1. ``ran``
+    says whether it ran, None for one that failed otherwise than by lack of memory; ``fits`` whether simdml says that it
+    does, ``filled`` what part of the device's memory it takes. ``unstated`` is what its source does not print,
+    ``reason`` why it has no prediction.
     """
 
     table: str
@@ -37,8 +38,10 @@ class KeptRow:
     repeats: str
     alike: str
     line: str
+    apart: float | None
     ran: bool | None
     fits: bool | None
+    filled: float | None
     memory_error: float | None
     unstated: tuple[str, ...]
     reason: str
@@ -101,8 +104,10 @@ def _kept(cells: dict[str, str], path: Path, line: int) -> KeptRow:
             cells["repeats"],
             cells["alike"],
             cells["line"],
+            _number(cells["apart"]),
             cells["ran"] == "yes" if cells["ran"] else None,
             cells["fits"] == "yes" if cells["fits"] else None,
+            _number(cells["filled"]),
             _number(cells["memory_error"]),
             tuple(cells["unstated"].split()),
             cells["reason"],
