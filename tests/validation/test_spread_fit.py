@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from simdml.calibration.communication_file import load_nccl_fit
 from simdml.calibration.cost_groups import CostGroup
 from simdml.calibration.spreads_file import read_spreads
 from simdml.results.uncertainty import Basis
@@ -113,4 +114,5 @@ def test_every_fitted_coefficient_says_what_it_was_fitted_on():
     by_name = {(each.fit, each.name): each for each in found}
     plateau = by_name["a100_sxm_80gb", "matmul.fp16.plateau"]
     assert (plateau.value, plateau.log_spread) == (0.762, 0.064)
-    assert by_name["nccl_infiniband", "overhead_s"].fitted_on.startswith("96 rows")
+    rows = load_nccl_fit("nccl_infiniband").provenance.rows
+    assert by_name["nccl_infiniband", "overhead_s"].fitted_on.startswith(f"{rows} rows")
