@@ -94,8 +94,7 @@ class RooflineCost:
             precision = "fp32"
         profile, unit = self.profile, self._unit(precision)
         if operator.family is Family.CONVOLUTION:
-            curve = self._borrowed(profile.convolution, "convolution", precision)
-            return convolution_seconds(curve, unit, operator) + self._conversion_seconds(operator, precision)
+            return min(self._convolution_seconds(operator, each) for each in self._rates(operator, precision))
         if operator.family is Family.ATTENTION:
             return attention_seconds(self._borrowed(profile.attention, "attention", precision), unit, operator)
         if operator.family is Family.BATCHED_MATMUL:
@@ -107,6 +106,20 @@ class RooflineCost:
                 return shapeless_seconds(products, unit, operator)
             batch, (m, n, k) = 1, operator.shape
         return product_seconds(products, unit, batch, m, n, k, operator.bytes)
+
+    def _rates(self, operator: Operator, precision: str) -> tuple[str, ...]:
+        """Return the precisions whose rates a convolution may run at, of which tuning takes the faster.
+
+        Libraries time kernels with and without tensor cores where images would be converted for them.
+        """
+        converted = operator.layout != "nhwc" and self.device.has_tensor_cores(precision)
+        return (precision, "fp32") if converted and lender(self.profile.convolution, "fp32") else (precision,)
+
+    def _convolution_seconds(self, operator: Operator, precision: str) -> float:
+        curve = self._borrowed(self.profile.convolution, "convolution", precision)
+        return convolution_seconds(curve, self._unit(precision), operator) + self._conversion_seconds(
+            operator, precision
+        )
 
     def _conversion_seconds(self, operator: Operator, precision: str) -> float:
         """Return seconds of laying images out as tensor cores read them, and back: a copy of all that moves.

@@ -63,8 +63,28 @@ def test_no_device_has_two_default_profiles():
 def test_unknown_names_list_what_is_known():
     with pytest.raises(UnknownNameError, match="a100_sxm_80gb"):
         load_profile("a100_sxm_80g")
-    with pytest.raises(UnknownNameError, match="l4"):
-        default_profile("l4")
+    with pytest.raises(UnknownNameError, match="h20"):
+        default_profile("h20")
+
+
+@pytest.mark.parametrize(
+    ("device", "sibling"),
+    [
+        ("v100_pcie_16gb", "v100_sxm2_16gb"),
+        ("a100_pcie_40gb", "a100_sxm_80gb"),
+        ("h100_pcie", "h100_sxm"),
+        ("a6000", "a100_sxm_80gb"),
+        ("l4", "a100_sxm_80gb"),
+    ],
+)
+def test_boards_of_less_power_keep_the_share_of_the_best_product_that_a100_keeps(device, sibling):
+    """253 of 312 TFLOP/s on PCIe and 271 on SXM; all that is inherited counts as derived."""
+    found, measured = default_profile(device), default_profile(sibling)
+    ratio = found.matmul["fp16"].plateau / measured.matmul["fp16"].plateau
+    assert ratio == pytest.approx(253 / 271, abs=1e-3)
+    assert found.name.endswith("_derived")
+    assert {each.mark for each in found.provenance.values()} <= {Mark.DERIVED, Mark.VENDOR}
+    assert found.streams == measured.streams
 
 
 def test_scales_multiply_and_leave_the_original():

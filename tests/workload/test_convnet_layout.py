@@ -90,6 +90,16 @@ def test_images_of_three_channels_miss_the_tensor_cores_unless_they_come_last(la
     assert without.seconds(first, "fp16") < without.seconds(replace(first, element_bytes=4), "fp32")
 
 
+def test_tuning_takes_plain_kernels_where_conversion_costs_more_than_tensor_cores_save():
+    """A kernel of one pixel moves much and computes little; A100's tensor cores are 8 times as fast, A6000's twice."""
+    small = RooflineCost(load_profile("a6000_derived"), find_device("a6000"))
+    thin = image_convolution((1, 1), element_bytes=4, channels=(64, 64))
+    assert small.seconds(thin, "tf32") == small.seconds(thin, "fp32")
+    large = RooflineCost(load_profile("a100_sxm_80gb"), find_device("a100_sxm_80gb"))
+    wide = image_convolution(element_bytes=4, channels=(512, 512))
+    assert large.seconds(wide, "tf32") < large.seconds(wide, "fp32")
+
+
 def test_a_convolution_of_one_pixel_is_the_product_that_it_is():
     """cuBLAS's curve for the implicit matrix, with the floor of a convolution; a stride needs cuDNN's own kernel."""
     profile, device = load_profile("v100_sxm2"), find_device("v100_sxm2_16gb")

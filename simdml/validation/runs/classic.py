@@ -121,7 +121,7 @@ def _precision(row: Row) -> str:
         return "tf32"
     if "fp32" in text:
         # TensorFlow 1.15 runs on Ampere as NVIDIA's alone, which computes in TF32; TensorFlow 2 does since 2.4.
-        return "tf32" if ampere and row.has("framework", "tensorflow 1.15") else "fp32"
+        return "tf32" if ampere and row.has("framework", "tensorflow 1.15", "tensorflow 2.4") else "fp32"
     raise Unusable(f"dtype {row.text('dtype')!r} is none that simdml has")
 
 
