@@ -157,7 +157,12 @@ CASES = {
         ['unknown cluster "dgx_a10"', '"dgx_a100"'],
     ),
     "unknown profile": (job() + "profile: v100_sxm\n", 4, "v100_sxm\n", ['unknown profile "v100_sxm"', '"v100_sxm2"']),
-    "GPU without a profile": (job(cluster="pcie_8gpu"), 4, "pcie_8gpu", ['"a10"', "name a profile"]),
+    "GPU without a profile": (
+        job(cluster="{name: dgx_h100, node: {gpus: {type: h20}}}"),
+        4,
+        "dgx_h100",
+        ['"h20"', "name a profile"],
+    ),
     "unknown fit": (
         job() + "communication: {node: nccl_v100_nvlnk}\n",
         4,
