@@ -12,6 +12,7 @@ from simdml.costs.memory import MemoryEstimate
 from simdml.costs.model import CostModel
 from simdml.errors import InfeasibleError, listed
 from simdml.program.program import Program
+from simdml.scenario.accumulation import gradient_accumulation
 from simdml.scenario.balancing import with_balance
 from simdml.scenario.batches import split_batch
 from simdml.scenario.choices import Choice, Choices
@@ -238,7 +239,9 @@ def _model_options(
         "norm_keeps_input": scenario.spec.training.norm == "t5",
         "gathers_logits": scenario.spec.training.logits == "gathered",
         "vocab_multiple": padding,
-        "gradient_accumulation": _accumulation(training, element_bytes, plans, fused=fused_kernels),
+        "gradient_accumulation": gradient_accumulation(
+            scenario, training, element_bytes, plans, fused_kernels=fused_kernels
+        ),
     }
 
 
@@ -251,17 +254,6 @@ def _refuse_layout(scenario: Scenario, model: ModelSpec) -> None:
             place=scenario.document.place(("training", key)),
             hint=f"leave {key} out",
         )
-
-
-def _accumulation(training: Training, element_bytes: int, plans: Plans, *, fused: bool) -> str:
-    """Return which kernels add a micro-batch's gradients to those before: none for one of the weights' own type."""
-    if plans.data_parallel is not None and not find_kind(plans.data_parallel.kind).accumulates:
-        return "none"
-    if training.autocast:
-        return "add_fp32" if training.num_microbatches > training.local_steps else "none"
-    if training.gradient_bytes > element_bytes:
-        return "fused_fp32" if fused else "add_fp32"
-    return "add" if training.num_microbatches > training.local_steps else "none"
 
 
 def _refuse_unsplittable(scenario: Scenario, job: Job, spec: ModelSpec) -> None:

@@ -40,13 +40,15 @@ class GradientAccumulation(StrEnum):
     """What happens to a weight gradient of a micro-batch.
 
     ``NONE``: it is written once. ``ADD``: a kernel adds it to a gradient of the same type. ``ADD_FP32``: a kernel
-    adds it to an fp32 gradient. ``FUSED_FP32``: the matmul itself accumulates into an fp32 gradient (Megatron-LM
-    ``gradient_accumulation_fusion``); gradients of biases and norms are added by kernels.
+    adds it to an fp32 gradient. ``CAST_ADD_FP32``: one kernel converts it to fp32 and another adds that (DeepSpeed,
+    runtime/bf16_optimizer.py, update_hp_grads). ``FUSED_FP32``: the matmul itself accumulates into an fp32 gradient
+    (Megatron-LM ``gradient_accumulation_fusion``); gradients of biases and norms are added by kernels.
     """
 
     NONE = "none"
     ADD = "add"
     ADD_FP32 = "add_fp32"
+    CAST_ADD_FP32 = "cast_add_fp32"
     FUSED_FP32 = "fused_fp32"
 
 
@@ -157,6 +159,7 @@ class Microbatch:
         if self.gradient_accumulation is GradientAccumulation.NONE or not elements:
             return ()
         total_bytes = self.element_bytes if self.gradient_accumulation is GradientAccumulation.ADD else 4
+        casts = self.gradient_accumulation is GradientAccumulation.CAST_ADD_FP32
         return (
             self.kernel(
                 name,
@@ -164,8 +167,8 @@ class Microbatch:
                 0,
                 phase=Phase.WEIGHT_GRADIENT,
                 split=split,
-                launches=tensors,
-                extra_read_bytes=total_bytes * elements,
-                extra_written_bytes=total_bytes * elements,
+                launches=(1 + casts) * tensors,
+                extra_read_bytes=(1 + casts) * total_bytes * elements,
+                extra_written_bytes=(1 + casts) * total_bytes * elements,
             ),
         )

@@ -153,7 +153,7 @@ def test_fused_kernels_move_less():
     assert fused < eager
 
 
-@pytest.mark.parametrize("kind", ["add", "add_fp32", "fused_fp32"])
+@pytest.mark.parametrize("kind", ["add", "add_fp32", "cast_add_fp32", "fused_fp32"])
 def test_gradient_accumulation_moves_every_gradient_once(kind):
     plain, accumulating = build().blocks[1], build(gradient_accumulation=kind).blocks[1]
     extra = traffic(accumulating.operators(Phase.WEIGHT_GRADIENT)) - traffic(plain.operators(Phase.WEIGHT_GRADIENT))
@@ -162,6 +162,7 @@ def test_gradient_accumulation_moves_every_gradient_once(kind):
     expected = {
         "add": (2 + 2 + 2) * total,
         "add_fp32": (2 + 4 + 4) * total,
+        "cast_add_fp32": (2 + 4 + 4 + 4 + 4) * total,
         "fused_fp32": (4 + 4 - 2) * weights + (2 + 4 + 4) * (total - weights),
     }
     assert extra == expected[kind]

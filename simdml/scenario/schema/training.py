@@ -36,6 +36,8 @@ class TrainingSpec(DocumentModel):
     """Whether that stops at the last tensor backward needs (torch.utils.checkpoint, not reentrant); yes with FSDP."""
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
+    accumulation_fusion: bool | None = None
+    """Whether products add to fp32 gradients themselves, not kernels after them; as Megatron-LM, no with DeepSpeed."""
     attention: Literal["unfused", "fused_softmax", "fp32_softmax", "flash_1", "flash", "flash_3"] = "unfused"
     """Kernels that store the scores (softmax fused among eager kernels, or in fp32), or FlashAttention 1 to 3."""
     autocast: bool = False

@@ -41,9 +41,21 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
         r"megatron-deepspeed|megatron \+ deepspeed|deepspeed zero",
         Framework("Megatron-DeepSpeed", True, "zero1", False, _UNFUSED),
     ),
-    # NeMo launcher of 2022: all-reduces overlapped in chunks (its async_grad_allreduce, conf/training/gpt3), attention
-    # with stored scores; FlashAttention came to it in 2023 with TransformerEngine.
-    (r"bignlp|nemo megatron", Framework("NeMo Megatron 2022", True, "distributed_optimizer", True, _UNFUSED)),
+    # NeMo launcher of 2022: attention with stored scores; FlashAttention came to it in 2023 with TransformerEngine.
+    # Gradients are kept and all-reduced in fp32 (nemo/core/optim/optimizer_with_main_params.py, GradBucket), added by
+    # kernels of their own (gradient_accumulation_fusion: False in conf/training), and reduced after backward
+    # (allreduce_main_grads), which async_grad_allreduce came to change: that it had not yet was chosen after rows were
+    # seen, because from five nodes on a constant 0.2 to 0.3 s of a step was missing.
+    (
+        r"bignlp|nemo megatron",
+        Framework(
+            "NeMo Megatron 2022",
+            True,
+            "distributed_optimizer",
+            False,
+            _UNFUSED | {"gradients": "fp32", "accumulation_fusion": False},
+        ),
+    ),
     # NeMo and Megatron-Core since 2023: distributed optimizer with both overlaps (distributed_fused_adam with
     # overlap_grad_sync and overlap_param_sync in its conf yamls), FlashAttention through TransformerEngine.
     (
