@@ -1,10 +1,9 @@
-"""The jobs whose cost is promised: scenarios as mappings, and how long each may take."""
+"""The jobs whose cost is promised: scenarios, and how long each may take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,20 +11,20 @@ if TYPE_CHECKING:
 
 Scenario = dict[str, Any]
 LLAMA3_GPUS = 16_384
-CONFIG = Path(__file__).parents[1] / "scenarios" / "configs" / "deepseek_v3_like.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A job of the table: a ``key`` to ask for it, its ``name`` there, and the seconds it may take at most.
 
-    One that is not ``coarsened`` has an event for every kernel.
+    Its ``scenario`` is a mapping or the name of a bundled one. One that is not ``coarsened`` has an event for every
+    kernel.
     """
 
     key: str
     name: str
     at_most_s: float
-    scenario: Mapping[str, Any] = field(repr=False)
+    scenario: Mapping[str, Any] | str = field(repr=False)
     coarsened: bool = True
 
 
@@ -127,26 +126,6 @@ def asynchronous_servers(*, steps: int = 100) -> Scenario:
     }
 
 
-def mixture(*, latent: bool) -> Scenario:
-    """A mixture of experts of DeepSeek-V3's size on 2,048 GPUs: DualPipe over 16 stages, 256 experts over 64 ranks.
-
-    With grouped-query attention on H200, or, ``latent``, DeepSeek-V3 itself as its report lays it out on H100: ZeRO-1,
-    and stages cut by FLOPs, as 61 layers do not divide by 16 (arXiv 2412.19437, section 3).
-    """
-    training = {"sequence": 4096, "global_batch": 4096, "precision": "bf16", "attention": "flash", "recompute": "full"}
-    pipeline: dict[str, Any] = {"schedule": "dual_pipe", "microbatch": 1}
-    strategy: dict[str, Any] = {"mesh": {"pp": 16, "ep": 64}, "pipeline": pipeline}
-    if latent:
-        pipeline["balance"] = "flops"
-        strategy["data_parallel"] = {"kind": "zero1", "reduce_bucket_size": 50_000_000}
-    return {
-        "cluster": {"name": "dgx_h100" if latent else "dgx_h200", "nodes": 256},
-        "model": "deepseek_v3" if latent else {"config": str(CONFIG)},
-        "training": training | {"optimizer": "adamw" if latent else "adam"},
-        "strategy": strategy,
-    }
-
-
 def scattered(count: int) -> list[int]:
     """Return ``count`` GPUs anywhere among Llama 3's, the same ones every time."""
     return [(index * 7919 + 13) % LLAMA3_GPUS for index in range(count)]
@@ -176,13 +155,13 @@ CASES = (
         "mixture",
         "a mixture of experts of DeepSeek-V3's size, 2,048 GPUs, pp16 ep64 DualPipe",
         0.5,
-        mixture(latent=False),
+        "expert_parallel/deepseek_v3_like",
     ),
     Case(
         "deepseek_v3",
         "DeepSeek-V3 as its report lays it out: latent attention, ZeRO-1, stages by FLOPs",
         0.5,
-        mixture(latent=True),
+        "expert_parallel/deepseek_v3",
     ),
     Case(
         "asynchronous_servers",
