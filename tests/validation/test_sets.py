@@ -152,6 +152,7 @@ def test_a_group_is_what_its_columns_say():
     assert group_name(llm(model="GPT", num_gpus="8", tp="2", dp="4"), ("model", "num_gpus", "layout")) == (
         "GPT, 8 GPUs, tp2 dp4"
     )
+    assert group_name(llm(tp="2"), ("hidden", "tp", "micro_batch")) == "hidden 512, tp 2"
     assert group_name(llm(), ("model",)) == "not stated"
 
 
@@ -180,7 +181,7 @@ def test_a_folder_of_tables_is_replayed(small):
         ("r64", ("whole",)),
         ("rnonsense", ("half", "whole")),
     ]
-    assert kept[0].group == "V100-SXM2-16GB, ResNet-50, 1 GPUs"
+    assert kept[0].group == "V100-SXM2-16GB, ResNet-50, 1 GPU"
     assert kept[0].predicted_s == pytest.approx(0.1, rel=0.5)
     assert kept[2].predicted_s is None
     assert "batch_per_gpu" in kept[2].reason

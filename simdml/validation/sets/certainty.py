@@ -83,9 +83,9 @@ def _wrong_side(rows: Sequence[KeptRow]) -> Iterator[str]:
     if wrong:
         near = sum(row.filled is not None and abs(row.filled - 1) <= NEAR for row in wrong)
         yield (
-            f"Memory: {sum(bool(row.ran) for row in wrong)} runs that are predicted not to fit ran, "
-            f"{sum(not row.ran for row in wrong)} that are predicted to fit did not; in {near} of these {len(wrong)} "
-            f"what is predicted lies within {100 * NEAR:.0f} % of the whole memory."
+            f"Memory: of {_rows(len(wrong))} on the wrong side, {sum(bool(row.ran) for row in wrong)} ran and should "
+            f"not have fitted, {sum(not row.ran for row in wrong)} did not and should; in {near} what is predicted lies "
+            f"within {100 * NEAR:.0f} % of the whole memory."
         )
 
 

@@ -105,6 +105,16 @@ class Definitions:
 LAYOUT: Final = "layout"
 """Groups by it are of one layout: it stands for the columns of all axes."""
 
+_WORDS: Final = {
+    "num_gpus": "{} GPU{}",
+    "hidden": "hidden {}",
+    "tp": "tp {}",
+    "pp": "pp {}",
+    "micro_batch": "micro-batch {}",
+    "seq_len": "{} tokens",
+}
+"""What a number is of, for columns whose values do not tell."""
+
 _AXES: Final = ("tp", "pp", "cp", "ep", "dp")
 
 
@@ -117,4 +127,6 @@ def _cell(row: Row, column: str) -> str:
     if column == LAYOUT:
         return " ".join(f"{axis}{row.text(axis)}" for axis in _AXES if (row.number(axis) or 1) > 1) or "one way"
     text = row.text(column)
-    return f"{text} GPUs" if column == "num_gpus" and text else text
+    if not text or column not in _WORDS:
+        return text
+    return _WORDS[column].format(text, "" if text == "1" else "s")

@@ -58,7 +58,7 @@ def groups_table(each: ScoredSet) -> Table:
     inside = {group.name for group in each.groups} - {group.name for group in off}
     rest = errors_of(row for row in each.rows if row.group in inside)
     if rest is not None:
-        rows.append((f"{len(inside)} others, each within the target", *_numbers(rest), "-", "-"))
+        rows.append((f"all others ({len(inside)}), within the target", *_numbers(rest), "-", "-"))
     return Table(f"{each.published.name}: rows by what was run", _GROUPS, tuple(rows), remark_columns=1)
 
 
