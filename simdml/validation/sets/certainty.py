@@ -84,7 +84,7 @@ def _wrong_side(rows: Sequence[KeptRow]) -> Iterator[str]:
         near = sum(row.filled is not None and abs(row.filled - 1) <= NEAR for row in wrong)
         yield (
             f"Memory: of {_rows(len(wrong))} on the wrong side, {sum(bool(row.ran) for row in wrong)} ran and should "
-            f"not have fitted, {sum(not row.ran for row in wrong)} did not and should; in {near} what is predicted lies "
+            f"not have fitted, {sum(not row.ran for row in wrong)} did not and should; in {near} what is predicted is "
             f"within {100 * NEAR:.0f} % of the whole memory."
         )
 
