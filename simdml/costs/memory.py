@@ -9,16 +9,17 @@ from typing import Final
 _MIB: Final = 2**20
 CONNECTION_BYTES: Final = 4 * _MIB + 512 * 2**10 + 640 * 120 * 8 * 8
 """NCCL's buffers of one channel to one peer: Simple, LL and LL128 (NCCL 2.28, src/include/device.h; NCCL_BUFFSIZE)."""
-CHANNELS: Final = 24
-"""Channels of a communicator over NVSwitch: "24 coll channels" in NCCL's log on A100."""
 CONNECTIONS: Final = 3
 """Peers that a rank receives from on a channel: one on the ring, two on the trees inside a node, which are chains."""
 
 
-def further_communicators_bytes(sizes: Iterable[int]) -> float:
-    """Return what the communicators of mesh axes of ``sizes`` take beside the first, which comes with the context."""
+def further_communicators_bytes(sizes: Iterable[int], channels: int) -> float:
+    """Return what the communicators of mesh axes of ``sizes`` take beside the first, which comes with the context.
+
+    ``channels`` are those of a communicator on the rank's node: 24 over A100's NVSwitch, 2 over PCIe.
+    """
     further = max(0, sum(size > 1 for size in sizes) - 1)
-    return float(further * CHANNELS * CONNECTIONS * CONNECTION_BYTES)
+    return float(further * channels * CONNECTIONS * CONNECTION_BYTES)
 
 
 def cached_bytes(phases: Iterable[Sequence[float]]) -> float:

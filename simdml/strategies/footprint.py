@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from simdml.calibration.profile import MemoryCoefficients
 from simdml.cluster.device import Device
 from simdml.costs.activations import Keeping
+from simdml.costs.collectives.placement import node_channels
 from simdml.costs.memory import MemoryEstimate, cached_bytes, further_communicators_bytes
 from simdml.errors import DoesNotFitError
 from simdml.strategies.batch_shares import jobs_by_share
@@ -107,7 +108,8 @@ def _device(
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     if job.mesh.num_ranks > 1:
-        overhead += coefficients.communicator_bytes + further_communicators_bytes(job.mesh.sizes.values())
+        channels = node_channels(job.cluster, gpu.name)
+        overhead += coefficients.communicator_bytes + further_communicators_bytes(job.mesh.sizes.values(), channels)
     overhead += (coefficients.allocator_factor - 1) * tensors["activations"]
     return MemoryEstimate(
         rank_class=replica_roles(job)[role] or (f"stage {device}" if pipeline.depth > 1 else "every rank"),

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 
+from simdml.cluster.loading import load_cluster
 from simdml.costs.activations import Keeping
-from simdml.costs.memory import CHANNELS, CONNECTION_BYTES, CONNECTIONS, further_communicators_bytes
+from simdml.costs.collectives.placement import node_channels
+from simdml.costs.memory import CONNECTION_BYTES, CONNECTIONS, further_communicators_bytes
 from simdml.program.instructions import Collective, CollectiveKind
 from simdml.strategies.job import Spread
 from simdml.strategies.layer_pieces import layer_pieces
@@ -54,5 +56,16 @@ def test_memory_of_gathered_logits_does_not_shrink_with_tp(sequence_parallel):
 
 
 def test_every_communicator_after_the_first_has_buffers_of_its_own():
-    one = CHANNELS * CONNECTIONS * CONNECTION_BYTES
-    assert [further_communicators_bytes(sizes) for sizes in ((8,), (8, 1), (8, 2), (8, 4, 2))] == [0, 0, one, 2 * one]
+    one = 24 * CONNECTIONS * CONNECTION_BYTES
+    meshes = ((8,), (8, 1), (8, 2), (8, 4, 2))
+    assert [further_communicators_bytes(sizes, 24) for sizes in meshes] == [0, 0, one, 2 * one]
+
+
+@pytest.mark.parametrize(
+    ("topology", "device", "channels"),
+    # "24 coll channels" in NCCL's log on A100; 12 on DGX-1's cube mesh, 2 over PCIe.
+    [("dgx_a100", "a100_sxm_80gb", 24), ("dgx1_v100", "v100_sxm2_16gb", 12), ("pcie_8gpu", None, 2)],
+)
+def test_a_communicator_has_the_channels_of_its_machine(topology, device, channels):
+    cluster = load_cluster(topology)
+    assert node_channels(cluster, device or cluster.template(0).device.name) == channels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.node import Fabric as NodeFabric
@@ -75,6 +76,23 @@ class Placement:
             found = self._kinds[key] = _exits_and_kind(template, local)
         exits, kind = found
         return NodePart(node, gpus, tuple((nic, gpus[position]) for nic, position in exits), kind)
+
+
+@lru_cache(maxsize=256)
+def node_channels(cluster: Cluster, device: str) -> int:
+    """Return the channels that NCCL gives a communicator of all GPUs of the first node that has ``device``.
+
+    Of nodes with one GPU, the communicator of the first two.
+    """
+    nodes = [
+        node
+        for node in range(cluster.num_nodes)
+        if (found := cluster.template(node).device) is not None and found.name == device
+    ]
+    members: Sequence[int] = cluster.gpus_of(nodes[0])
+    if len(members) == 1:
+        members = [gpu for node in nodes[:2] for gpu in cluster.gpus_of(node)]
+    return Placement(cluster).place(members).shape.communicator_channels
 
 
 def _exits_and_kind(template: NodeTemplate, local: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], GroupNode]:
