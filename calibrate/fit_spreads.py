@@ -52,7 +52,7 @@ def observations(rows: Iterable[Replayed]) -> list[Observation]:
     return [
         Observation(_source(each.row), log(each.row.measured_s / each.replay.predicted_s), each.replay.basis)
         for each in rows
-        if each.row.measured_s and each.replay.predicted_s and each.replay.basis
+        if each.row.family != "collective" and each.row.measured_s and each.replay.predicted_s and each.replay.basis
     ]
 
 

@@ -8,8 +8,9 @@ published runs (calibrate/fit_spreads.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import sqrt
 from pathlib import Path
 
 from simdml.calibration.cost_groups import CostGroup
@@ -48,6 +49,19 @@ class Spreads:
     carried_over: Spread
     doubling: Spread
     tail: Spread
+
+    def alone(self) -> Spreads:
+        """Return those of a cost by itself, whose residuals are all there is: nothing of whole steps, the same tail."""
+        groups = {group: replace(spread, value=0.0) for group, spread in self.groups.items()}
+        return replace(self, groups=groups, step=replace(self.step, value=0.0))
+
+    def scale_of(self, deviation: float) -> float:
+        """Return the scale of the distribution whose standard deviation is ``deviation``: of t, less for its tail.
+
+        A Student t of n > 2 degrees of freedom deviates by sqrt(n / (n - 2)) scales.
+        """
+        degrees = self.tail.value
+        return deviation * sqrt((degrees - 2) / degrees) if degrees > 2 else deviation
 
 
 @cache

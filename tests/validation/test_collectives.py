@@ -1,9 +1,13 @@
 """Tables of collectives: read, predicted as NCCL would run them, and scored by size."""
 
 import csv
+from math import log, sqrt
 
 import pytest
 
+from simdml.calibration.communication_file import load_nccl_fit
+from simdml.calibration.cost_groups import CostGroup
+from simdml.calibration.spreads import load_spreads
 from simdml.cluster.loading import load_cluster
 from simdml.costs.collectives.fits import default_fit
 from simdml.costs.collectives.nccl import nccl_cost
@@ -101,6 +105,22 @@ def test_collectives_are_scored_by_size_and_have_no_scenario(read, tmp_path):
     with pytest.raises(Unusable):
         scenario_of(table.rows[0])
     assert isinstance(table.rows[0], Row)
+
+
+def test_intervals_of_a_collective_are_those_of_its_fit(read, tmp_path):
+    read(
+        H100, H100 | {"size_bytes": "1024", "busbw_GBps": "", "oop_time_us": "26"}, H100 | {"nodes": "4", "gpus": "32"}
+    )
+    large, small, across = validate_runs([tmp_path / "table.csv"], processes=1).rows
+    node = load_nccl_fit("nccl_h100_nvswitch").provenance
+    tail = load_spreads().tail.value
+    for each, spread in ((large, node.large_log_spread), (small, node.small_log_spread)):
+        low, high = each.uncertainty.interval_s(50)
+        # Half of a Student t lies within its upper quartile, 0.741 of its scale for four degrees of freedom.
+        assert tail == 4
+        assert log(high / low) == pytest.approx(2 * 0.741 * spread / sqrt(2), rel=0.05)
+    assert list(across.replay.basis.residual) == [CostGroup.NETWORK]
+    assert "intervals" in " ".join(summary(validate_runs([tmp_path / "table.csv"], processes=1)))
 
 
 def test_one_validation_at_a_time_writes_a_folder(read, tmp_path):

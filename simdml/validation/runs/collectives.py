@@ -6,15 +6,19 @@ import json
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import log2
 from typing import Any, Final
 
-from simdml.calibration.communication_file import load_communication_fit
+from simdml.calibration.communication_file import load_communication_fit, load_nccl_fit
+from simdml.calibration.cost_groups import CostGroup
+from simdml.calibration.spreads import load_spreads
 from simdml.cluster.cluster import Cluster
 from simdml.cluster.loading import load_cluster
 from simdml.costs.collectives.fits import default_fit_names
 from simdml.costs.collectives.nccl import nccl_cost
 from simdml.costs.collectives.nccl_forced import Allowed
 from simdml.costs.collectives.plan import CollectiveKind, TransferPlan
+from simdml.results.uncertainty import Basis
 from simdml.validation.runs.hardware import machine_of
 from simdml.validation.runs.reading import Row, Unusable
 from simdml.validation.runs.sites import allowed_by, call_s, site_of, version_of
@@ -51,6 +55,17 @@ def collective_plan(row: Row) -> TransferPlan:
     cost = nccl_cost(there.cluster, load_communication_fit(*there.fits), there.version)
     plan = cost.plan_by(kind, there.members, size, there.allowed)
     return replace(plan, latency_s=plan.latency_s + call_s(row))
+
+
+def collective_basis(row: Row) -> Basis:
+    """Return what the uncertainty of a row's collective comes from: the residuals of its fit; raises Unusable."""
+    there = communicator_of(row)
+    across = len({there.cluster.node_of(gpu) for gpu in there.members}) > 1
+    provenance = load_nccl_fit(there.fits[across]).provenance
+    group = CostGroup.NETWORK if across else CostGroup.NODE
+    spread = load_spreads().scale_of(provenance.log_spread(collective_of(row)[1]))
+    beyond = max(0.0, log2(len(there.members) / provenance.max_ranks))
+    return Basis(({group: 1.0},), {group: spread}, doublings=beyond)
 
 
 def collective_of(row: Row) -> tuple[CollectiveKind, float]:

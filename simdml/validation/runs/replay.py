@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from simdml.calibration.spreads import load_spreads
 from simdml.errors import SimdmlError
 from simdml.results.uncertainty import Basis, Uncertainty, uncertainty
 from simdml.scenario.building import build
@@ -22,7 +23,7 @@ from simdml.studies.sweep.identity import code_digest
 from simdml.studies.sweep.lines import Lines
 from simdml.studies.sweep.workers import finished, local_processes, num_cores, this_process
 from simdml.validation.runs.classic import classic_scenario
-from simdml.validation.runs.collectives import collective_plan
+from simdml.validation.runs.collectives import collective_basis, collective_plan
 from simdml.validation.runs.llm import llm_scenario
 from simdml.validation.runs.reading import Row, Unusable
 
@@ -76,7 +77,10 @@ class Replayed:
         """How sure the prediction is; None without one."""
         if self.replay.predicted_s is None or self.replay.basis is None:
             return None
-        return uncertainty(self.replay.predicted_s, self.replay.basis)
+        spreads = load_spreads()
+        if self.row.family == "collective":
+            spreads = spreads.alone()
+        return uncertainty(self.replay.predicted_s, self.replay.basis, spreads)
 
     def inside(self, percent: int) -> bool | None:
         """Return whether the measured step time lies in the interval of so many percent, 50 or 90; None without one."""
@@ -128,7 +132,7 @@ def replay_row(row: Row) -> Replay:
 def _replay_collective(row: Row) -> Replay:
     plan, size = collective_plan(row), row.number("size_bytes") or 0.0
     accounts = {"latency": plan.latency_s, f"{plan.algorithm}, {plan.protocol}": plan.time_s(size) - plan.latency_s}
-    return Replay(plan.time_s(size), account_s=accounts)
+    return Replay(plan.time_s(size), account_s=accounts, basis=collective_basis(row))
 
 
 def replay_rows(

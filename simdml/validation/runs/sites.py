@@ -17,8 +17,8 @@ _RELEASES: Final = (
     ("gb200", "2.26.2"),
     ("b200", "2.27.7"),
     ("h200", "2.23.4"),
-    # DGX Cloud's log prints PCIe addresses with their domain, as nccl-tests of late 2024; it and AWS Batch's go from LL to
-    # NVLS behind 1 MiB, as 2.21 and later do and 2.20 does not (chosen after rows were seen).
+    # DGX Cloud's log prints PCIe addresses with their domain, as nccl-tests of late 2024; it and AWS Batch's go from LL
+    # to NVLS behind 1 MiB, as 2.21 and later do and 2.20 does not (chosen after rows were seen).
     ("h100 dgxc", "2.23.4"),
     ("h100 p5.48xlarge 1node", "2.23.4"),
     ("h100", "2.20.5"),
