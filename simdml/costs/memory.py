@@ -13,13 +13,17 @@ CONNECTIONS: Final = 3
 """Peers that a rank receives from on a channel: one on the ring, two on the trees inside a node, which are chains."""
 
 
-def further_communicators_bytes(sizes: Iterable[int], channels: int) -> float:
-    """Return what the communicators of mesh axes of ``sizes`` take beside the first, which comes with the context.
+def further_communicators(sizes: Iterable[int]) -> int:
+    """Return how many communicators mesh axes of ``sizes`` have beside the first, which comes with the context."""
+    return max(0, sum(size > 1 for size in sizes) - 1)
 
-    ``channels`` are those of a communicator on the rank's node: 24 over A100's NVSwitch, 2 over PCIe.
+
+def communicator_bytes(channels: int) -> float:
+    """Return what a communicator takes whose ``channels`` are those of the rank's node.
+
+    They are 24 over A100's NVSwitch ("24 coll channels" in NCCL's log), 2 over PCIe.
     """
-    further = max(0, sum(size > 1 for size in sizes) - 1)
-    return float(further * channels * CONNECTIONS * CONNECTION_BYTES)
+    return float(channels * CONNECTIONS * CONNECTION_BYTES)
 
 
 def cached_bytes(phases: Iterable[Sequence[float]]) -> float:

@@ -12,7 +12,7 @@ from simdml.calibration.profile import MemoryCoefficients
 from simdml.cluster.device import Device
 from simdml.costs.activations import Keeping
 from simdml.costs.collectives.placement import node_channels
-from simdml.costs.memory import MemoryEstimate, cached_bytes, further_communicators_bytes
+from simdml.costs.memory import MemoryEstimate, cached_bytes, communicator_bytes, further_communicators
 from simdml.errors import DoesNotFitError
 from simdml.strategies.batch_shares import jobs_by_share
 from simdml.strategies.data_parallel.kinds import replica_memory, replica_roles
@@ -108,8 +108,9 @@ def _device(
     }
     overhead = coefficients.context_bytes + coefficients.workspace_bytes
     if job.mesh.num_ranks > 1:
-        channels = node_channels(job.cluster, gpu.name)
-        overhead += coefficients.communicator_bytes + further_communicators_bytes(job.mesh.sizes.values(), channels)
+        overhead += coefficients.communicator_bytes
+    if further := further_communicators(job.mesh.sizes.values()):
+        overhead += further * communicator_bytes(node_channels(job.cluster, gpu.name))
     overhead += (coefficients.allocator_factor - 1) * tensors["activations"]
     return MemoryEstimate(
         rank_class=replica_roles(job)[role] or (f"stage {device}" if pipeline.depth > 1 else "every rank"),

@@ -9,7 +9,7 @@ import pytest
 from simdml.cluster.loading import load_cluster
 from simdml.costs.activations import Keeping
 from simdml.costs.collectives.placement import node_channels
-from simdml.costs.memory import CONNECTION_BYTES, CONNECTIONS, further_communicators_bytes
+from simdml.costs.memory import CONNECTION_BYTES, CONNECTIONS, communicator_bytes, further_communicators
 from simdml.program.instructions import Collective, CollectiveKind
 from simdml.strategies.job import Spread
 from simdml.strategies.layer_pieces import layer_pieces
@@ -56,9 +56,9 @@ def test_memory_of_gathered_logits_does_not_shrink_with_tp(sequence_parallel):
 
 
 def test_every_communicator_after_the_first_has_buffers_of_its_own():
-    one = 24 * CONNECTIONS * CONNECTION_BYTES
     meshes = ((8,), (8, 1), (8, 2), (8, 4, 2))
-    assert [further_communicators_bytes(sizes, 24) for sizes in meshes] == [0, 0, one, 2 * one]
+    assert [further_communicators(sizes) for sizes in meshes] == [0, 0, 1, 2]
+    assert communicator_bytes(24) == 24 * CONNECTIONS * CONNECTION_BYTES
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -56,6 +57,9 @@ class StarCluster:
 
     def node_of(self, gpu):
         return gpu
+
+    def template(self, node):
+        return SimpleNamespace(device=None)
 
     def gpus_of(self, node):
         return range(node, node + 1) if node < self.num_gpus else range(0)

@@ -82,13 +82,15 @@ class Placement:
 def node_channels(cluster: Cluster, device: str) -> int:
     """Return the channels that NCCL gives a communicator of all GPUs of the first node that has ``device``.
 
-    Of nodes with one GPU, the communicator of the first two.
+    Of nodes with one GPU, the communicator of the first two; 0 for a device that no node has.
     """
     nodes = [
         node
         for node in range(cluster.num_nodes)
         if (found := cluster.template(node).device) is not None and found.name == device
     ]
+    if not nodes:
+        return 0
     members: Sequence[int] = cluster.gpus_of(nodes[0])
     if len(members) == 1:
         members = [gpu for node in nodes[:2] for gpu in cluster.gpus_of(node)]
