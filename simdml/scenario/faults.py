@@ -31,7 +31,8 @@ def build_conditions(scenario: Scenario, cluster: Cluster) -> Conditions:
 
 def _apply(scenario: Scenario, cluster: Cluster, slowed: _Slowed) -> float:
     """Slow what is slow, and return the coefficient of variation of jitter."""
-    from simdml.scenario.schema.faults import JitterSpec
+    from simdml.scenario.schema.faults import JitterSpec, SkewSpec
+    from simdml.scenario.skew import skew_factor
     from simdml.scenario.stragglers import SHARE, Stragglers
 
     cv = 0.0
@@ -41,6 +42,10 @@ def _apply(scenario: Scenario, cluster: Cluster, slowed: _Slowed) -> float:
                 place = scenario.document.place((FAULTS, index))
                 raise DocumentError("jitter is given twice", place=place, hint="keep one of the two")
             cv = fault.cv
+            continue
+        if isinstance(fault, SkewSpec):
+            gpus = num_gpus(scenario, cluster)
+            slowed.slow(range(gpus), skew_factor(fault.skew, gpus))
             continue
         place = scenario.document.place((FAULTS, index, "slow"))
         stragglers = Stragglers(fault, scenario.spec.simulate.seed, index)

@@ -68,6 +68,10 @@ def _simulated(built: Built, program: Program) -> Recording:
             folded=asked.fold,
         )
 
+    if built.scenario.spec.faults:
+        from simdml.scenario.skew import refuse_skew
+
+        refuse_skew(built.scenario, program)
     return simulate_together(simulated, built.costs, build_conditions(built.scenario, built.job.cluster))
 
 

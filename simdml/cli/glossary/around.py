@@ -34,6 +34,15 @@ TERMS = (
         ("slow GPU", "fail-slow", "faults"),
     ),
     Term(
+        "skew",
+        "GPUs of one kind differ by a percent or two; ranks that wait for each other all take as long as the slowest, "
+        "which is the slower the more there are. faults: [{skew: 1.5 %}] gives the standard deviation.",
+        "kernels x (1 + skew x mean of the largest of n standard normal numbers, below sqrt(2 ln n))",
+        "%",
+        "simdml, scenario/skew.py",
+        ("synchronisation skew", "straggling that grows with scale"),
+    ),
+    Term(
         "batch share",
         "On clusters with GPUs of several kinds, how many samples a GPU of each group of nodes trains, relative to the "
         "others: the faster need not wait. training.batch_share; all train as many without.",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from simdml.documents.quantities import DocumentModel
+from simdml.documents.quantities import DocumentModel, Percent
 
 Factor = Annotated[float, Field(gt=1, le=1000)]
 
@@ -45,12 +45,23 @@ class JitterSpec(DocumentModel):
     """Coefficient of variation: standard deviation over mean."""
 
 
+class SkewSpec(DocumentModel):
+    """GPUs of one kind that are not equally fast, of which the slowest sets the pace."""
+
+    skew: Percent
+    """Standard deviation of how long kernels take from GPU to GPU; all take as long as on the slowest of the job's."""
+
+
 def _kind(fault: object) -> str:
     """Return which entry is meant by its first key, so that errors speak of that one alone."""
-    jitter = "jitter" in fault if isinstance(fault, Mapping) else isinstance(fault, JitterSpec)
-    return "JitterSpec" if jitter else "SlowSpec"
+    if not isinstance(fault, Mapping):
+        return type(fault).__name__
+    return next((name for key, name in (("jitter", "JitterSpec"), ("skew", "SkewSpec")) if key in fault), "SlowSpec")
 
 
 FaultSpec = Annotated[
-    Annotated[SlowSpec, Tag("SlowSpec")] | Annotated[JitterSpec, Tag("JitterSpec")], Discriminator(_kind)
+    Annotated[SlowSpec, Tag("SlowSpec")]
+    | Annotated[JitterSpec, Tag("JitterSpec")]
+    | Annotated[SkewSpec, Tag("SkewSpec")],
+    Discriminator(_kind),
 ]
