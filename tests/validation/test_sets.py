@@ -10,7 +10,8 @@ import pytest
 from simdml.errors import DocumentError
 from simdml.validation.runs.reading import Row
 from simdml.validation.sets import evidence
-from simdml.validation.sets.definitions import Measure, Target, group_name
+from simdml.validation.sets.certainty import fitted_sentences
+from simdml.validation.sets.definitions import Fitted, Measure, Target, group_name
 from simdml.validation.sets.definitions_file import read_definitions
 from simdml.validation.sets.replaying import find_tables, replay_tables
 from simdml.validation.sets.rows import COLUMNS, KeptRow, read_rows, rows_text
@@ -200,6 +201,17 @@ def test_a_set_that_misses_is_shown_by_group_with_its_reasons(small):
     assert "1 measured row without a prediction" in text
 
 
+def test_what_was_fitted_to_rows_is_told_with_the_error_without_them(small):
+    _, definitions, kept = small
+    whole = definitions.sets[1]
+    used = replace(whole, fitted=(Fitted("V100", "something was fitted to them"),))
+    other = [replace(row, group="another", predicted_s=row.measured_s) for row in kept[:1]]
+    told = list(fitted_sentences(scored(used, [*kept, *other])))
+    assert len(told) == 1
+    assert "something was fitted to them. Without the 2 rows of these groups the mean error is 0.0 %" in told[0]
+    assert list(fitted_sentences(scored(whole, kept))) == []
+
+
 def test_a_folder_that_lacks_a_table_is_refused(tmp_path, small):
     _, definitions, _ = small
     (tmp_path / "smal.csv").write_text("")
@@ -223,7 +235,7 @@ def test_the_sets_that_simdml_is_held_to_have_rows():
     unused = [
         (each.key, reason.groups)
         for each in definitions.sets
-        for reason in each.reasons
+        for reason in (*each.reasons, *each.fitted)
         if reason.groups and not any(reason.holds_for(group) for key, group in groups if key == each.key)
     ]
     assert unused == []

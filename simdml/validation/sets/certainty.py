@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Final
 
 from simdml.validation.sets.rows import KeptRow
-from simdml.validation.sets.verdicts import floor, grouped
+from simdml.validation.sets.verdicts import ScoredSet, errors_of, floor, grouped
 
 NEAR: Final = 0.05
 """So near the whole of a device's memory, as a part of it, a verdict is a matter of what allocators round up to."""
@@ -27,6 +27,17 @@ def evidence(rows: Sequence[KeptRow]) -> Iterator[str]:
     reasons = Counter(row.reason for row in rows if row.reason and row.measured_s)
     for reason, count in reasons.most_common(REASONS_SHOWN):
         yield f"{_rows(count, 'measured')} without a prediction: {reason}."
+
+
+def fitted_sentences(each: ScoredSet) -> Iterator[str]:
+    """Yield what was fitted to rows of a set, and its mean error without the groups that have such rows."""
+    for fitted in each.published.fitted:
+        rest = errors_of(row for row in each.rows if not fitted.holds_for(row.group))
+        if each.errors is not None and rest is not None:
+            yield (
+                f"{each.published.name}: {fitted.what}. Without the {_rows(each.errors.rows - rest.rows)} of these "
+                f"groups the mean error is {100 * rest.mean:.1f} % instead of {100 * each.errors.mean:.1f} %."
+            )
 
 
 def _shared(rows: Sequence[KeptRow]) -> Iterator[str]:

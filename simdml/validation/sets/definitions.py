@@ -56,6 +56,18 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was fitted to rows of the groups that match ``groups``: their errors are no predictions."""
+
+    groups: str
+    what: str
+
+    def holds_for(self, group: str) -> bool:
+        """Return whether rows of ``group`` were used."""
+        return re.search(self.groups, group) is not None
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedSet:
     """Rows of one table, or of all: those whose cells match all patterns of ``where``, in all ranges.
 
@@ -70,6 +82,7 @@ class PublishedSet:
     below: Mapping[str, float]
     targets: tuple[Target, ...]
     reasons: tuple[Reason, ...]
+    fitted: tuple[Fitted, ...] = ()
 
     def has(self, table: str, row: Row) -> bool:
         """Return whether ``row`` of ``table`` belongs to it."""

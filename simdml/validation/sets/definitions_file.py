@@ -15,6 +15,7 @@ from simdml.documents.validation import validate
 from simdml.errors import DocumentError
 from simdml.validation.sets.definitions import (
     Definitions,
+    Fitted,
     Measure,
     PublishedSet,
     PublishedTable,
@@ -34,6 +35,11 @@ class _Reason(DocumentModel):
     because: str
 
 
+class _Fitted(DocumentModel):
+    groups: Annotated[str, Field(min_length=1)]
+    what: str
+
+
 class _Set(DocumentModel):
     name: str
     table: str | None = None
@@ -42,6 +48,7 @@ class _Set(DocumentModel):
     below: dict[str, float] = Field(default_factory=dict)
     targets: Annotated[list[_Target], Field(min_length=1)]
     reasons: list[_Reason] = Field(default_factory=list)
+    fitted: list[_Fitted] = Field(default_factory=list)
 
 
 class _Table(DocumentModel):
@@ -81,6 +88,7 @@ def _set(key: str, each: _Set, document: Document, tables: dict[str, PublishedTa
         MappingProxyType(each.below),
         tuple(map(_target, each.targets)),
         tuple(Reason(reason.groups, " ".join(reason.because.split())) for reason in each.reasons),
+        tuple(Fitted(fitted.groups, " ".join(fitted.what.split())) for fitted in each.fitted),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from simdml.reporting.report import Block, Points, Section, Topic, Words
 from simdml.resources import data_dir
-from simdml.validation.sets.certainty import evidence
+from simdml.validation.sets.certainty import evidence, fitted_sentences
 from simdml.validation.sets.definitions import Measure
 from simdml.validation.sets.definitions_file import read_definitions
 from simdml.validation.sets.rows import KeptRow, read_rows
@@ -56,6 +56,10 @@ def _blocks(sets: Sequence[ScoredSet], rows: Sequence[KeptRow]) -> Iterator[Bloc
     yield targets_table(sets)
     yield errors_table(sets)
     yield Words((_how_read(),))
+    used = [sentence for each in sets for sentence in fitted_sentences(each)]
+    if used:
+        yield Words(("Rows that something was fitted to, and what is left without them:",))
+        yield Points(tuple(used))
     yield intervals_table(rows)
     yield memory_table(rows)
     for each in sets:
