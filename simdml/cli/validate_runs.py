@@ -153,10 +153,10 @@ def _report(validation: RunsValidation, paths: Sequence[Path]) -> None:
     from simdml.studies.report.writing import report_files
     from simdml.validation.runs.report import accuracy_report
     from simdml.validation.runs.study import bundled_tables
-    from simdml.validation.sets.section import sets_section
+    from simdml.validation.sets.section import sets_sections
 
     bundled = [each.file for each in validation.tables] == list(map(str, bundled_tables()))
-    report = accuracy_report(validation, (sets_section(),) if bundled else ())
+    report = accuracy_report(validation, sets_sections() if bundled else ())
     files = {file: text for path in paths for file, text in report_files(report, path).items()}
     write_together(files)
     click.echo(f"wrote {', '.join(map(str, files))}", err=True)

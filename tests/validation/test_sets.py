@@ -15,7 +15,7 @@ from simdml.validation.sets.definitions import Fitted, Measure, Target, group_na
 from simdml.validation.sets.definitions_file import read_definitions
 from simdml.validation.sets.replaying import find_tables, replay_tables
 from simdml.validation.sets.rows import COLUMNS, KeptRow, read_rows, rows_text
-from simdml.validation.sets.section import DEFINITIONS, FOLDER, ROWS, section, sets_section
+from simdml.validation.sets.section import DEFINITIONS, FOLDER, ROWS, sections, sets_sections
 from simdml.validation.sets.verdicts import MEASURES, errors_of, floor, regret, scatter, scored
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -194,10 +194,12 @@ def test_a_set_that_misses_is_shown_by_group_with_its_reasons(small):
     _, definitions, kept = small
     sets = [scored(each, kept) for each in definitions.sets]
     assert [each.met for each in sets] == [False, True]
-    text = repr(section(sets, kept))
+    whole, missed = sections(sets, kept)
+    text = repr(missed)
     assert "a: one reason, over two lines" in text
     assert "'a remark on all of it'" in text
-    assert "'missed', '2', '1'" in text
+    assert missed.title == "Missed: Half of it"
+    assert "'missed', '2', '1'" in repr(whole)
     assert "1 measured row without a prediction" in text
 
 
@@ -243,7 +245,7 @@ def test_the_sets_that_simdml_is_held_to_have_rows():
 
 def test_every_target_stands_in_the_report():
     definitions = read_definitions(BUNDLED / DEFINITIONS)
-    table = sets_section().blocks[1]
+    table = sets_sections()[0].blocks[1]
     assert len(table.rows) == sum(len(each.targets) for each in definitions.sets)
     assert all(cells[3] in {"met", "missed"} for cells in table.rows)
 

@@ -22,7 +22,8 @@ WORST_SHOWN = 20
 
 
 def accuracy_report(validation: RunsValidation, further: Sequence[Section] = ()) -> Report:
-    """Return the report on a validation, with ``further`` sections of others."""
+    """Return the report on a validation, with ``further`` sections after that on the worst rows."""
+    worst, *others = _sections(validation)
     total = validation.total
     compared = 0 if total is None else total.rows
     answer = (
@@ -38,7 +39,7 @@ def accuracy_report(validation: RunsValidation, further: Sequence[Section] = ())
         certainty=_certainty(validation),
         tiles=() if total is None else tuple(_tiles(validation)),
         warnings=(),
-        sections=(*further, *_sections(validation)),
+        sections=(worst, *further, *others),
         version=__version__,
     )
 

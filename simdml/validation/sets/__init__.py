@@ -13,6 +13,6 @@ of its own certainty (``reports/accuracy/rows.csv``). The accuracy report is mad
 ``validation.sets.verdicts``        sets and groups of rows scored
 ``validation.sets.certainty``       what kept rows say of their own certainty, in sentences
 ``validation.sets.tables``          tables of targets, sets, groups, layouts, memory and intervals
-``validation.sets.section``         all of it as a section of the accuracy report
+``validation.sets.section``         all of it as sections of the accuracy report
 ==================================  ==========================================================================
 """

@@ -1,4 +1,4 @@
-"""Whole published sets against their targets, as a section of the accuracy report."""
+"""Whole published sets against their targets, as sections of the accuracy report."""
 
 from __future__ import annotations
 
@@ -30,17 +30,21 @@ ROWS, DEFINITIONS = "rows.csv", "sets.yaml"
 _ON_LAYOUTS: Final = frozenset({Measure.MEAN_REGRET, Measure.RANK_CORRELATION})
 
 
-def sets_section() -> Section:
-    """Return the section on the published sets, from what the last replay kept; raises DocumentError."""
+def sets_sections() -> tuple[Section, ...]:
+    """Return the sections on the published sets, from what the last replay kept; raises DocumentError."""
     folder = data_dir("reports") / FOLDER
     definitions = read_definitions(folder / DEFINITIONS)
     rows = read_rows(folder / ROWS)
-    return section([scored(each, rows) for each in definitions.sets], rows)
+    return sections([scored(each, rows) for each in definitions.sets], rows)
 
 
-def section(sets: Sequence[ScoredSet], rows: Sequence[KeptRow]) -> Section:
-    """Return the section on ``sets`` of ``rows``."""
-    return Section(Topic.ERRORS, TITLE, tuple(_blocks(sets, rows)))
+def sections(sets: Sequence[ScoredSet], rows: Sequence[KeptRow]) -> tuple[Section, ...]:
+    """Return a section on all ``sets`` of ``rows``, and one on each that misses a target."""
+    missed = [each for each in sets if not each.met]
+    return (
+        Section(Topic.ERRORS, TITLE, tuple(_blocks(sets, rows))),
+        *(Section(Topic.ERRORS, f"Missed: {each.published.name}", tuple(_missed(each))) for each in missed),
+    )
 
 
 def _blocks(sets: Sequence[ScoredSet], rows: Sequence[KeptRow]) -> Iterator[Block]:
@@ -62,9 +66,6 @@ def _blocks(sets: Sequence[ScoredSet], rows: Sequence[KeptRow]) -> Iterator[Bloc
         yield Points(tuple(used))
     yield intervals_table(rows)
     yield memory_table(rows)
-    for each in sets:
-        if not each.met:
-            yield from _missed(each)
 
 
 def _missed(each: ScoredSet) -> Iterator[Block]:
@@ -79,7 +80,6 @@ def _missed(each: ScoredSet) -> Iterator[Block]:
     # What all rows have in common is told of each of their tables.
     points += evidence(each.rows) if each.published.table is not None else ()
     if points:
-        yield Words((f"{each.published.name}, why:",))
         yield Points(tuple(points))
 
 
@@ -88,8 +88,8 @@ def _how_read() -> str:
         "Scatter is the mean error that is left if all predictions of a set or group are multiplied by the one factor "
         "that suits it best: where it is small, one cost is too large or too small; where it is large, rows differ "
         "among each other by something that no common cost explains. The floor is the least mean error that any "
-        "prediction could have on rows whose columns make the same scenario. Below are the sets that miss a target, "
-        "their rows by group, with letters for the reasons that follow; 'open' marks groups without one that was "
-        "found. Reasons were looked for after the errors had been seen. Every row is in reports/accuracy/rows.csv; "
+        "prediction could have on rows whose columns make the same scenario. Every set that misses a target has a "
+        "section, with its rows by group and letters for the reasons that follow; 'open' marks groups without one that "
+        "was found. Reasons were looked for after the errors had been seen. Every row is in reports/accuracy/rows.csv; "
         "python reports/regenerate.py accuracy --sets DIR makes it again from a folder of the tables."
     )
