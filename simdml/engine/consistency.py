@@ -39,6 +39,11 @@ class Release(Enum):
     EVERYBODY = "everybody"
 
 
+NOBODY, ITS_WORKER = Release.NOBODY, Release.ITS_WORKER
+THE_KEY, EVERYBODY = Release.THE_KEY, Release.EVERYBODY
+"""The same; Python 3.11 takes ten times as long to find them in their class, and every push asks."""
+
+
 class Request(NamedTuple):
     """A pull held back: the pushes of its worker it wants to see, who asked when, and what to do with the answer."""
 
@@ -120,7 +125,7 @@ class BulkRule:
         """Publish a complete version."""
         del worker
         state.version += effect.completes
-        return Release.THE_KEY if effect.completes else Release.NOBODY
+        return THE_KEY if effect.completes else NOBODY
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
         """When the version made of the worker's latest push is there."""
@@ -157,8 +162,8 @@ class StaleRule:
         if self.bound is not None and before == state.slowest and len(state.applied) == self.workers:
             slowest, state.slowest = state.slowest, min(state.applied.values())
             if state.slowest > slowest:
-                return Release.THE_KEY
-        return Release.ITS_WORKER
+                return THE_KEY
+        return ITS_WORKER
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
         """When all it sent, and everybody's pushes of ``bound`` steps before, are part of the key."""
@@ -238,8 +243,8 @@ class BackupRule:
         del worker
         state.version += effect.completes
         if effect.completes and self.chief.key_completed():
-            return Release.EVERYBODY
-        return Release.NOBODY
+            return EVERYBODY
+        return NOBODY
 
     def readable(self, state: KeyState, worker: int, wanted: int) -> bool:
         """When the global step that the worker began its last step with is over; it then begins with the new one."""

@@ -56,7 +56,8 @@ class Push(Message):
         """Move the gradient to the shard."""
         number = self.number
         self.state.sent[stream.rank] = self.number = number + 1
-        self.move(partial(self._arrived, stream, stream.ready, number))
+        arrived = partial(self._arrived, stream, stream.ready, number)
+        self.network.send(self.bundle, self.payload_bytes, self.latency, arrived)
         return False
 
     def part(self, stream: Stream, sent: Callable[[], None]) -> None:
@@ -95,9 +96,10 @@ class Pull(Message):
 
     def begin(self, stream: Stream) -> bool:
         """Ask the shard; when it answers, move the parameters."""
-        self.number += 1
-        self.shard.request(self.state, stream.rank, self.number - self.behind, partial(self._answered, stream))
+        self.number = number = self.number + 1
+        self.shard.request(self.state, stream.rank, number - self.behind, partial(self._answered, stream))
         return False
 
     def _answered(self, stream: Stream, blame: Blame | None) -> None:
-        self.move(partial(type(stream).finish, stream, stream.env.now, blame))
+        done = partial(type(stream).finish, stream, stream.env.now, blame)
+        self.network.send(self.bundle, self.payload_bytes, self.latency, done)

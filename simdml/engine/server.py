@@ -12,14 +12,25 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from simdml.engine.clock import quantize
-from simdml.engine.consistency import DROPPED, SUMMED, Chief, Effect, KeyState, Release, Request, Rule, rule_of
+from simdml.engine.consistency import (
+    DROPPED,
+    EVERYBODY,
+    ITS_WORKER,
+    SUMMED,
+    THE_KEY,
+    Chief,
+    Effect,
+    KeyState,
+    Request,
+    Rule,
+    rule_of,
+)
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.track import Blame, Entry, Track, blame_on
 from simdml.program.servers import Bulk, ServerShard
 
 ENTRIES_KEPT = 20_000
 """A shard keeps this many latest entries, at most twice as many."""
-_ITS_WORKER, _THE_KEY = Release.ITS_WORKER, Release.THE_KEY
 PART = -1
 """The number of what is only a part of a push."""
 
@@ -75,15 +86,21 @@ class Service:
     _ok = True
 
     def __init__(
-        self, callbacks: list[Callable[[Any], None]], state: KeyState, worker: int, number: int, effect: Effect
+        self,
+        callbacks: list[Callable[[Any], None]],
+        state: KeyState,
+        worker: int,
+        number: int,
+        effect: Effect,
+        arrived: float,
     ) -> None:
         self.callbacks: list[Callable[[Any], None]] | None = callbacks
         self.state = state
         self.worker = worker
         self.number = number
         self.effect = effect
-        self.arrived = 0.0
-        self.start = 0.0
+        self.arrived = arrived
+        self.start = arrived
         self.blame: Blame | None = None
 
 
@@ -141,22 +158,21 @@ class Shard(Track):
     def arrived(self, state: KeyState, worker: int, number: int, cost: PushCost, blame: Blame) -> None:
         """Push ``number`` of ``worker`` has arrived: put it in the queue of its thread, or of the one free first."""
         effect = self.rule.arrive(state, worker, number)
-        self._queue(Service(self._when_served, state, worker, number, effect), cost, blame)
+        self._queue(Service(self._when_served, state, worker, number, effect, self.env.now), cost, blame)
 
     def add(self, state: KeyState, worker: int, cost: PushCost, blame: Blame) -> None:
         """A part of a push has arrived: sum it; it completes nothing."""
-        self._queue(Service(self._when_served, state, worker, PART, SUMMED), cost, blame)
+        self._queue(Service(self._when_served, state, worker, PART, SUMMED, self.env.now), cost, blame)
 
     def _queue(self, service: Service, cost: PushCost, blame: Blame) -> None:
-        thread, now, free_at = service.state.thread, self.env.now, self.free_at
+        thread, start, free_at = service.state.thread, service.arrived, self.free_at
         if thread is None:
             thread = free_at.index(min(free_at))
-        service.arrived = service.start = now
-        if free_at[thread] <= now:
+        if free_at[thread] <= start:
             service.blame = blame
         else:
-            service.start = free_at[thread]
-        end = free_at[thread] = service.start + cost.total(service.effect)
+            service.start = start = free_at[thread]
+        end = free_at[thread] = start + cost.total(service.effect)
         self.env.put_at(service, end)
 
     def request(self, state: KeyState, worker: int, wanted: int, answer: Callable[[Blame | None], None]) -> None:
@@ -190,14 +206,14 @@ class Shard(Track):
             return
         rule, worker = self.rule, service.worker
         release = rule.done(state, worker, service.effect)
-        if release is _ITS_WORKER:
+        if release is ITS_WORKER:
             own = state.waiting.get(worker)
             if own is not None and rule.readable(state, worker, own.wanted):
                 self._grant(state, own, service, blame_on(self))
-        elif release is _THE_KEY:
+        elif release is THE_KEY:
             if state.waiting:
                 self._release(state, tuple(state.waiting.values()), service, blame_on(self))
-        elif release is Release.EVERYBODY:
+        elif release is EVERYBODY:
             for shard in self.peers:
                 for each in shard.keys.values():
                     shard._release(each, tuple(each.waiting.values()), service, blame_on(self))
