@@ -14,7 +14,7 @@ from simdml.engine.outline import Piece
 from simdml.engine.stream import Operation
 from simdml.engine.stretches import Joint, JointPart, Runs, Timed, combine, run_of
 from simdml.engine.undisturbed import Members, Undisturbed
-from simdml.program.instructions import Compute, Instruction
+from simdml.program.instructions import Instruction
 
 
 @dataclass(slots=True)
@@ -97,10 +97,10 @@ class Joining:
         found = self._alone.get(key)
         if found is not None:
             return found[0]
-        kernels = [each for each in piece.kernels if isinstance(each, Compute) and not each.on_host]
-        if piece.joint or len(kernels) < len(piece.kernels):
+        row = None if piece.joint else pace.row(piece.kernels, piece)
+        if row is None:
             return self._of_rank(piece, rank)
-        run = KernelRun(pace.row(kernels, piece), self._delay)
+        run = KernelRun(row, self._delay)
         self._alone[key] = run, piece, pace
         return run
 

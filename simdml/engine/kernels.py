@@ -17,7 +17,7 @@ from simdml.engine.clock import quantize
 from simdml.engine.conditions import Slowing
 from simdml.engine.execution import Kind, Segment
 from simdml.engine.stretches import Timed, run_of
-from simdml.program.instructions import Compute
+from simdml.program.instructions import Compute, Instruction
 from simdml.workload.operators import Family
 
 DEVICES_KEPT: Final = 64
@@ -63,11 +63,17 @@ class Kernels:
             self._alive[number] = ref(instruction, partial(_forget, ref(self), number))
         return found
 
-    def row(self, instructions: Sequence[Compute], whose: object) -> Timed:
-        """Return what ``instructions`` take one after another, the same object for the same ``whose`` they are."""
+    def row(self, instructions: Sequence[Instruction], whose: object) -> Timed | None:
+        """Return what ``instructions`` take one after another, None if not all are kernels of a device.
+
+        Remembered for ``whose`` they are, a routine or a piece.
+        """
         found = self._rows.get(whose)
         if found is None:
-            found = self._rows[whose] = run_of([self.timed(each) for each in instructions])
+            kernels = [each for each in instructions if isinstance(each, Compute) and not each.on_host]
+            if len(kernels) < len(instructions):
+                return None
+            found = self._rows[whose] = run_of([self.timed(each) for each in kernels])
         return found
 
     def forget(self, number: int) -> None:

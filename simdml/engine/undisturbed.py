@@ -147,7 +147,8 @@ class Undisturbed:
         key = (instruction, rank)
         if key not in self._certain:
             if isinstance(instruction, Routine):
-                self._certain[key] = self._row(instruction.instructions, rank)
+                parts = instruction.instructions
+                self._certain[key] = self.pace(rank).row(parts, instruction) or self._row(parts, rank)
             elif isinstance(instruction, Beside):
                 self._certain[key] = self._pair(instruction, rank)
             else:

@@ -164,7 +164,7 @@ class Beside:
     collective: Collective
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Routine:
     """Kernels and collectives that always run together, as a micro-batch's forward; the same as writing them out.
 
