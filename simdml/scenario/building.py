@@ -162,6 +162,7 @@ def _training(scenario: Scenario, model: ModelSpec, plans: Plans, choices: Choic
         autocast=autocast,
         clip_gradients=asked.clip_gradients,
         updates_tensors=asked.dispatch in UPDATING_TENSORS,
+        primary_weights=asked.primary_weights,
     )
 
 
@@ -296,6 +297,10 @@ def _refuse_attention(scenario: Scenario, job: Job) -> None:
 
 
 def _refuse_fp8(scenario: Scenario, job: Job, spec: ModelSpec) -> None:
+    if job.training.primary_weights == "fp8" and job.training.precision != "fp8":
+        place = scenario.document.place(("training", "primary_weights"))
+        message = f"primary_weights in 8 bits go with precision fp8, not {job.training.precision}"
+        raise InfeasibleError(message, place=place, hint="leave primary_weights out")
     if job.training.precision == "fp8" and not any(
         block.stacked for block in job.build(job.training.microbatch).blocks
     ):

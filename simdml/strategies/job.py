@@ -47,6 +47,7 @@ class Training:
     ``autocast`` keeps weights in fp32 and converts them where they are used (torch.autocast); otherwise half precision
     has fp32 master weights. ``recompute_stops_early`` runs again no more than backward needs. ``clip_gradients`` scales
     gradients to a bound of their global norm. ``updates_tensors`` launches the optimizer for every tensor.
+    ``primary_weights`` in 8 bits have no half-precision ones beside them.
     """
 
     microbatch: int
@@ -61,6 +62,7 @@ class Training:
     autocast: bool = False
     clip_gradients: bool = False
     updates_tensors: bool = False
+    primary_weights: Literal["bf16", "fp8"] = "bf16"
 
     @property
     def weight_bytes(self) -> int:

@@ -6,12 +6,17 @@ element, 11sbh + 5abs² belong to attention.
 
 from __future__ import annotations
 
+from typing import Final
+
 from simdml.workload.architecture import TransformerConfig
 from simdml.workload.linear import Cut, linear
 from simdml.workload.microbatch import Microbatch
 from simdml.workload.model import Activation, Attends, Layer
 from simdml.workload.normalization import residual_gradient
 from simdml.workload.operators import Family, Operator, Phase, Split, attention, batched_matmul
+
+ATTENTION_OUTPUT: Final = "attention_output"
+"""The layer that keeps attention's output as its input."""
 
 
 def qkv_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
@@ -81,7 +86,7 @@ def output_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     """Return the output projection, cut by rows, with dropout and the residual add."""
     projection = linear(
         batch,
-        "attention_output",
+        ATTENTION_OUTPUT,
         batch.tokens,
         config.output_width,
         config.hidden,
@@ -90,7 +95,7 @@ def output_layer(batch: Microbatch, config: TransformerConfig) -> Layer:
     )
     elements = batch.tokens * config.hidden
     return Layer(
-        name="attention_output",
+        name=ATTENTION_OUTPUT,
         forward=(*projection.forward, *add_residual(batch, elements)),
         backward=(*residual_dropout_gradient(batch, elements), *projection.backward),
         parameters=projection.parameters,

@@ -84,7 +84,7 @@ def test_fsdp_keeps_16_bytes_a_parameter_in_shards_of_both_sizes(cp, ep, data):
     [
         (Zero1Plan(), lambda n: 4 + 12 / n),
         (Zero2Plan(), lambda n: 2 + 14 / n),
-        (DistributedOptimizerPlan(), lambda n: 4 + 16 / n),
+        (DistributedOptimizerPlan(), lambda n: 4 + 12 / n),
     ],
 )
 @pytest.mark.parametrize(("cp", "ep", "data"), SHARDED)

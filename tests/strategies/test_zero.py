@@ -107,16 +107,24 @@ MIXED = {"precision": "bf16", "gradient_bytes": 4}
         (Zero2Plan(), HALF, 2 + 14 / 4),
         (Zero3Plan(), HALF, 16 / 4),
         (DistributedOptimizerPlan(), MIXED, 6 + 12 / 4),
-        (DistributedOptimizerPlan(), HALF, 4 + 16 / 4),
+        (DistributedOptimizerPlan(), HALF, 4 + 12 / 4),
         (DistributedOptimizerPlan(), {}, 8 + 8 / 4),
         (DataParallelPlan(), MIXED, 18),
-        (DataParallelPlan(), HALF, 20),
+        (DataParallelPlan(), HALF, 16),
         (DataParallelPlan(), {}, 16),
     ],
 )
 def test_memory_equals_the_published_formulas(plan, training, expected):
     state = memory(plan, **training)
     assert (state.parameters + state.gradients + state.optimizer) / (UNIT * LAYERS) == expected
+
+
+@pytest.mark.parametrize(("plan", "shards"), [(DistributedOptimizerPlan(), 4), (DataParallelPlan(), 1)])
+def test_megatrons_fp32_gradients_of_half_precision_are_there_in_the_step_alone(plan, shards):
+    """The published 20 and 4 + 16/N bytes have 4 and 4/N of them (dist_optimizer.md), none beside activations."""
+    assert memory(plan, **HALF).after_backward == ((4 * UNIT * LAYERS // shards,),)
+    assert memory(plan, **MIXED).after_backward == ()
+    assert memory(plan).after_backward == ()
 
 
 def test_buffers_of_gradients_have_a_buckets_size_whatever_the_model():

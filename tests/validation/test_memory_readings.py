@@ -52,7 +52,7 @@ def test_a_row_of_memory_alone_is_predicted_without_a_step():
         # nvidia-smi counts MiB of all that a process holds; Megatron-LM's tests count bytes of tensors.
         (BLOOM["source"], 2**30, 13e9 / (10 * 2**30) - 1),
         ("NVIDIA/Megatron-LM functional-test golden values", 1e9, 0.1),
-        ("Zero Bubble Pipeline Parallelism (ICLR 2024) Tables 3-4", 2**30, 11e9 / (10 * 2**30) - 1),
+        ("Zero Bubble Pipeline Parallelism (ICLR 2024) Tables 3-4", 1e9, 0.1),
         ("our own runs", 1e9, 0.3),
     ],
 )

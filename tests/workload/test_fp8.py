@@ -7,6 +7,9 @@ import pytest
 from simdml.calibration.profile import load_profile
 from simdml.cluster.device import find_device
 from simdml.costs.compute import RooflineCost
+from simdml.errors import InfeasibleError
+from simdml.scenario.building import build
+from simdml.scenario.loading import load_scenario
 from simdml.strategies import expert_parallel
 from simdml.workload.catalog import find_model
 from simdml.workload.fp8 import with_fp8
@@ -131,3 +134,43 @@ def test_dense_products_cut_by_tensor_parallelism_are_no_sums():
     product = replace(matmul("x", 64, 32, 16, element_bytes=1, split=Split.N), written_bytes=2.0 * 64 * 32)
     part = divide(product, 4)
     assert (part.read_bytes, part.written_bytes) == (64 * 16 + 16 * 8, 2.0 * 64 * 8)
+
+
+def kept_inputs(model, attention):
+    (block,) = {id(block): block for block in model.blocks if block.stacked}.values()
+    inputs = {layer.name: [a.bytes for a in layer.activations if a.name == "input"] for layer in block.layers}
+    assert attention in inputs
+    return {name: sum(nbytes) for name, nbytes in inputs.items() if nbytes}
+
+
+@pytest.mark.parametrize(("attention", "output"), [("flash", 1.5), ("unfused", 0.5)])
+def test_linear_layers_keep_their_inputs_in_8_bits_and_flash_attention_its_output_beside(attention, output):
+    half = find_model("llama3_8b").build(samples=1, sequence=1024, element_bytes=2, attention=attention)
+    before, after = kept_inputs(half, "attention_output"), kept_inputs(with_fp8(half), "attention_output")
+    expected = dict.fromkeys(before, 1.0) | {"qkv": 0.5, "fc1": 0.5, "fc2": 0.5, "attention_output": output}
+    assert {name: after[name] / before[name] for name in before} == expected
+
+
+def memory_of(**training):
+    scenario = {
+        "cluster": {"name": "dgx_h100", "nodes": 1},
+        "model": "llama3_8b",
+        "training": {"global_batch": 8, "optimizer": "adam", **training},
+        "strategy": {"mesh": {"tp": 2}, "data_parallel": {"kind": "distributed_optimizer"}},
+    }
+    return build(load_scenario(scenario)).memory()[0]
+
+
+def test_8_bit_copies_of_weights_take_2_bytes_a_parameter_beside_weights_in_bf16():
+    """Llama 3 8B: 32 blocks of 218,103,808 weights in matrices, half of them on a rank."""
+    bf16, fp8 = memory_of(precision="bf16"), memory_of(precision="fp8")
+    alone = memory_of(precision="fp8", primary_weights="fp8")
+    assert fp8.parameters - bf16.parameters == 2 * 32 * 218_103_808 / 2
+    assert alone.parameters == bf16.parameters
+    assert fp8.activations < bf16.activations
+    assert (fp8.gradients, fp8.optimizer) == (bf16.gradients, bf16.optimizer)
+
+
+def test_8_bit_weights_of_another_precision_are_refused():
+    with pytest.raises(InfeasibleError, match="primary_weights"):
+        memory_of(precision="bf16", primary_weights="fp8")

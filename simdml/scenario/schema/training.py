@@ -34,6 +34,9 @@ class TrainingSpec(DocumentModel):
     """Whether forward is run again in backward instead of keeping activations; none in PyTorch and Megatron-LM."""
     recompute_stops_early: bool | None = None
     """Whether that stops at the last tensor backward needs (torch.utils.checkpoint, not reentrant); yes with FSDP."""
+    primary_weights: Literal["bf16", "fp8"] = "bf16"
+    """With precision fp8: bf16 weights beside their 8-bit copies, as TransformerEngine keeps them, or the copies alone
+    (fp8_params of NeMo, --fp8-param-gather of Megatron-LM)."""
     gradients: Literal["fp32", "fp16", "bf16"] | None = None
     """The type gradients are kept and reduced in; that of the weights by default (PyTorch)."""
     accumulation_fusion: bool | None = None

@@ -21,7 +21,7 @@ from simdml.strategies.data_parallel.replica import (
     CommunicationStream,
     Replica,
     ReplicaMemory,
-    converted_gradient_bytes,
+    converted_gradients,
 )
 from simdml.strategies.job import gradient_ranks
 from simdml.strategies.stage_code import Backward
@@ -150,9 +150,10 @@ class DistributedOptimizerReplica(Replica):
         training, shards = self.job.training, self._shards()
         state = optimizer_state_bytes_per_parameter(training.optimizer, training.precision)
         return ReplicaMemory(
-            parameters=float(training.weight_bytes * self.elements),
+            parameters=training.weight_bytes * self.elements + self.weight_copies_bytes(),
             gradients=float(training.gradient_bytes * self.elements),
-            optimizer=float((state + converted_gradient_bytes(training)) * shards),
+            optimizer=float(state * shards),
+            after_backward=converted_gradients(training, shards),
         )
 
     def clipped(self) -> tuple[int, int]:

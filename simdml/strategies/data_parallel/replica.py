@@ -11,6 +11,7 @@ from simdml.program.program import Stream
 from simdml.strategies import expert_parallel
 from simdml.strategies.job import Job, Precision, Training
 from simdml.strategies.stage_code import Backward, StageCode
+from simdml.strategies.tensor_parallel import parameters_on_rank
 from simdml.workload.operators import Family, Phase, memory_bound
 from simdml.workload.optimizer import optimizer_operators, optimizer_state_bytes_per_parameter
 
@@ -102,15 +103,38 @@ class Replica:
         """Return what the training state takes: weight, gradient and optimizer state of every parameter.
 
         For Adam 16 bytes a parameter in fp32, 18 with half-precision weights and fp32 gradients, 20 with half-precision
-        gradients (NVIDIA/Megatron-LM, docs/user-guide/features/dist_optimizer.md).
+        gradients (NVIDIA/Megatron-LM, docs/user-guide/features/dist_optimizer.md); and 8-bit copies of weights.
         """
         training, elements = self.job.training, self.elements
         state = optimizer_state_bytes_per_parameter(training.optimizer, training.state_precision)
-        state += converted_gradient_bytes(training)
         return ReplicaMemory(
-            parameters=float(elements * (training.weight_bytes + training.cached_bytes)),
+            parameters=elements * (training.weight_bytes + training.cached_bytes) + self.weight_copies_bytes(),
             gradients=float(elements * training.gradient_bytes),
             optimizer=float(elements * state),
+            after_backward=converted_gradients(training, elements),
+        )
+
+    def weight_copies_bytes(self) -> float:
+        """Return what 8-bit copies of quantized weights take beside weights in half precision.
+
+        Copies alone, the weight and its transpose, take what one in half precision does.
+        """
+        if self.job.training.precision != "fp8" or self.job.training.primary_weights == "fp8":
+            return 0.0
+        # Transformers are loaded for themselves alone, for start-up time.
+        from simdml.workload.fp8 import COPIES, products_in_8_bits
+
+        layers = [(code, layer) for code in self.code for block in code.blocks for layer in block.layers]
+        return float(
+            sum(
+                COPIES * elements
+                for code, layer in layers
+                if products_in_8_bits(layer)
+                for each, elements in zip(
+                    layer.parameters, parameters_on_rank(layer, code.tp, code.spread.ep), strict=True
+                )
+                if each.rows
+            )
         )
 
     @property
@@ -136,14 +160,14 @@ class Replica:
         return Compute("optimizer", Activity.OPTIMIZER, tuple(operators), on_host)
 
 
-def converted_gradient_bytes(training: Training) -> int:
-    """Return the bytes a parameter of the fp32 gradients that fp32 masters are updated with.
+def converted_gradients(training: Training, elements: int) -> tuple[tuple[float, ...], ...]:
+    """Return the fp32 gradients of ``elements`` masters, made for the step where gradients are not fp32 themselves.
 
-    There are none beside gradients that are fp32 (megatron/core/optimizer/optimizer.py,
-    _copy_model_grads_to_main_grads: model_grad.float()).
+    They are there from the step to the zeroing of gradients, so not beside activations (megatron/core/optimizer/
+    optimizer.py, _copy_model_grads_to_main_grads: model_grad.float(); zero_grad with set_to_none).
     """
-    masters = training.state_precision in {"fp16", "bf16"}
-    return 4 if masters and training.gradient_bytes < 4 else 0
+    masters = training.state_precision in {"fp16", "bf16", "fp8"}
+    return ((4.0 * elements,),) if masters and training.gradient_bytes < 4 else ()
 
 
 def _streamed(label: str, read_bytes: float, written_bytes: float) -> Compute:

