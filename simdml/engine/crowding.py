@@ -82,6 +82,11 @@ class Crowding:
                 return False
         return True
 
+    def idle_for_all(self, bundles: Sequence[Bundle]) -> bool:
+        """Whether nothing is asked of the links of ``bundles``."""
+        demand = self._demand
+        return not any(demand[link] for bundle in bundles for link in bundle.crowded)
+
     def full_links(self, bundle: Bundle) -> list[int]:
         """Return the links that are not contended, but would be with another transfer of ``bundle``."""
         demand = self._demand

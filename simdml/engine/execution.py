@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from simdml.cluster.cluster import Cluster
 from simdml.engine.consistency import Chief
+from simdml.engine.convoy import Convoy
+from simdml.engine.crew import Crew
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.flows import FlowTable
 from simdml.engine.folding import Partition
@@ -77,8 +79,9 @@ class RankExecution:
 class Execution:
     """Everything the simulator needs, built by :func:`simdml.engine.lowering.lower`.
 
-    ``chief`` keeps the global step of servers with backup workers. Streams blame and await each other, so they are
-    taken apart with the execution: nothing of a run that nobody needs any more is left to the cycle collector.
+    Streams of ``crews`` run several ranks' first streams, those of ``convoys`` others of theirs. ``chief`` keeps
+    the global step of servers with backup workers. Streams blame and await each other, so they are taken apart with the
+    execution: nothing of a run that nobody needs any more is left to the cycle collector.
     """
 
     program: Program
@@ -90,6 +93,8 @@ class Execution:
     ranks: list[RankExecution]
     shards: list[Shard]
     chief: Chief
+    crews: list[Crew] = field(default_factory=list)
+    convoys: list[Convoy] = field(default_factory=list)
 
     def __del__(self) -> None:
         """Take apart what refers to each other: what is to happen, and what streams do and have recorded."""
@@ -100,5 +105,7 @@ class Execution:
                 stream.end()
             for event in rank.events.values():
                 event.waits.clear()
+        for together in (*self.convoys, *self.crews):
+            together.end()
         for shard in self.shards:
             shard.clear()

@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from math import inf
 
 from simdml.engine import operations as ops
+from simdml.engine.crew import Member
 from simdml.engine.stream import Operation, PacedStream, Stream
+from simdml.engine.unison import Kernels, Unison
 
 
 class Launching:
     """The streams whose hosts ``streams`` wait for."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
-        self._launched = [(stream, fed) for stream, fed in zip(streams, _fed(streams), strict=True) if fed]
+        alone = [stream for stream in streams if not isinstance(stream, Member)]
+        self._launched = [(stream, fed) for stream, fed in zip(alone, _fed(alone), strict=True) if fed]
+        self._crews = list({id(each.crew): each.crew for each in streams if isinstance(each, Member)}.values())
         self._leads: dict[tuple[int, int], float] = {}
 
     def decisive(self, now: float) -> frozenset[int]:
@@ -29,6 +33,10 @@ class Launching:
             begins = stream.ready if isinstance(stream, PacedStream) else max(stream.ready, now)
             if max(each.host.base + each.late for each in fed) + self._lead(stream) > begins:
                 found.update(map(id, fed))
+        for crew in self._crews:
+            # For all members together, as if each took as long as the one that takes least.
+            if crew.latest + self._lead(crew) > max(min(crew.readies), now):
+                found.update(map(id, crew.members))
         return frozenset(found)
 
     def _lead(self, stream: Stream) -> float:
@@ -45,6 +53,10 @@ def lead(operations: Sequence[Operation]) -> float:
     """Return the most by which launches of ``operations`` end after all before their ends can be done, in seconds."""
     most, done = -inf, 0.0
     for operation in operations:
+        if isinstance(operation, Kernels | Unison):
+            most = max(most, operation.latest - done)
+            done += operation.least_s
+            continue
         match operation:
             case ops.Record():
                 continue

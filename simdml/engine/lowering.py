@@ -13,6 +13,10 @@ from simdml.engine import server
 from simdml.engine.clock import quantize
 from simdml.engine.conditions import AS_RATED, Conditions
 from simdml.engine.consistency import Chief
+from simdml.engine.convoy import Carrier
+from simdml.engine.convoying import convoys_of
+from simdml.engine.crew import Crew, Member
+from simdml.engine.crewing import crews_of, roster
 from simdml.engine.endpoints import Endpoints, RankEndpoints, counts_itself, meaning_of
 from simdml.engine.environment import SimEnvironment
 from simdml.engine.execution import Execution, Meaning, RankExecution
@@ -52,7 +56,8 @@ def lower(
     shards = server.make_shards(env, program.servers, chief)
     execution = Execution(program, cluster, env, network, table, partition, [], shards, chief)
     builder = _Builder(execution, costs, report_step, conditions, coarsened=coarsened)
-    execution.ranks = [builder.rank(rank) for rank in partition.representatives]
+    execution.ranks, execution.crews = builder.ranks()
+    execution.convoys = convoys_of(execution)
     chief.keys = sum(len(shard.keys) for shard in shards)
     network.ahead = not all(isinstance(stream, PacedStream) for rank in execution.ranks for stream in rank.streams)
     return execution
@@ -138,13 +143,46 @@ class _Builder:
         self.joining = Joining(execution.partition, self.undisturbed, delay)
         self.meanings: dict[int, Meaning] = {}
 
-    def rank(self, rank: int) -> RankExecution:
+    def ranks(self) -> tuple[list[RankExecution], list[Crew]]:
+        """Return all representatives, and those of their first streams that go together."""
+        representatives = self.execution.partition.representatives
+        endpoints = {rank: self.endpoints.of_rank(rank) for rank in representatives}
+        members: dict[int, tuple[Member, list[Meaning]]] = {}
+        crews = []
+        for ranks in crews_of(self.execution, self.outlines, self.undisturbed, self.paced):
+            made = self._crew([endpoints[rank] for rank in ranks])
+            if made is not None:
+                crews.append(made[0])
+                members |= zip(ranks, zip(made[0].members, made[1], strict=True), strict=True)
+        return [self._rank(endpoints[rank], members.get(rank)) for rank in representatives], crews
+
+    def _crew(self, endpoints: Sequence[RankEndpoints]) -> tuple[Crew, list[list[Meaning]]] | None:
+        """Return the crew of ranks with ``endpoints``, and what its members' operations stand for."""
+        first = endpoints[0].rank
+        stream = self.program.classes[self.program.class_of_rank[first]].streams[0]
+        outline = self.outlines.of(stream, first)[0]
+        writers = [[self._writer(piece, outline.name, each) for piece in outline.pieces] for each in endpoints]
+        found = roster(outline, writers)
+        if found is None:
+            return None
+        env, agenda = self.execution.env, self.agenda
+        crew = Crew([Member(env, agenda, outline.name, each.rank, Host()) for each in endpoints])
+        crew.take_on(found.operations, found.repeats_from)
+        return crew, found.meanings
+
+    def _rank(self, endpoints: RankEndpoints, first: tuple[Member, list[Meaning]] | None) -> RankExecution:
+        """Return a rank whose ``first`` stream may have been made with others'."""
+        rank = endpoints.rank
         program_class = self.program.class_of_rank[rank]
-        host, endpoints = Host(self.conditions.jitter(rank)), self.endpoints.of_rank(rank)
+        host = Host(self.conditions.jitter(rank)) if first is None else first[0].host
         execution = RankExecution(rank, program_class, [], [], endpoints.events)
-        for stream in self.program.classes[program_class].streams:
-            kind = PacedStream if stream.name in self.paced[program_class] else Stream
-            for outline in self.outlines.of(stream, rank):
+        for number, stream in enumerate(self.program.classes[program_class].streams):
+            kind = PacedStream if stream.name in self.paced[program_class] else Stream if first is None else Carrier
+            outlines = self.outlines.of(stream, rank)
+            if first is not None and not number:
+                execution.add(*first)
+                outlines = outlines[1:]
+            for outline in outlines:
                 operations, meanings, repeats_from = self._lowered(outline, endpoints)
                 add = partial(execution.add, meanings=meanings)
                 whose = self.execution.env, self.agenda, outline.name, rank, host

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
+from operator import attrgetter
 from typing import Final
 
 import simpy
 
+from simdml.engine.abreast import Abreast, Owner, UnderWay
 from simdml.engine.bundles import Bundle, Flow, transfer_s
 from simdml.engine.clock import quantize
 from simdml.engine.crowding import Crowding
@@ -40,6 +42,7 @@ class Network:
         self.solves = 0
         self.started = 0
         self.ahead = True
+        self._as_built = True
         self._bundles: dict[Flow, Bundle] = {}
         self._crowding = Crowding(len(self.capacities))
         self._reservations = Reservations(len(self.capacities))
@@ -47,6 +50,7 @@ class Network:
         self._when_departing_ahead: Callbacks = [self._departed_ahead]
         self._when_ending: Callbacks = [self._ended]
         self._when_done: Callbacks = [self._woken]
+        self._when_arriving: Callbacks = [_arrived]
         self._dirty: dict[Bundle, None] = {}
         self._cases: dict[tuple[tuple[int, int], ...], list[float]] = {}
 
@@ -61,7 +65,7 @@ class Network:
     def send(self, bundle: Bundle, payload_bytes: float, latency_s: float, done: Callable[[], None]) -> None:
         """Move ``payload_bytes`` after ``latency_s`` (on the tick), then call ``done``."""
         self.started += 1
-        if self._reservations.num:
+        if self._reservations.num or self._reservations.rows.num:
             self._give_way(bundle)
         if payload_bytes <= 0 or not bundle.links:
             free_s = transfer_s(payload_bytes, bundle.cap) if payload_bytes > 0 and bundle.cap < inf else 0.0
@@ -84,6 +88,48 @@ class Network:
         if not self._reserve(bundle, payload_bytes, begins, done):
             self._depart_at(begins, bundle, payload_bytes, done)
 
+    def row(self, links: Sequence[int]) -> dict[UnderWay, int] | None:
+        """Return the row that ``links`` make where transfers are abreast, None if some of them are of another."""
+        return self._reservations.rows.row(links)
+
+    def send_abreast(self, transfers: Abreast, begins: Sequence[float], owner: Owner) -> UnderWay | None:
+        """Begin transfers abreast, now or later, if nothing is in their way; return what is under way then.
+
+        They are worked out beforehand, so none go abreast once a capacity was changed.
+        """
+        bundles = transfers.bundles
+        if not self._as_built or any(map(_COUNT, bundles)) or not self._crowding.idle_for_all(bundles):
+            return None
+        those = UnderWay(self._when_arriving, transfers, begins, owner)
+        assert those.first >= self.env.now, "a transfer begins in the past"
+        if not self._reservations.fit_abreast(those):
+            return None
+        self._reservations.rows.add(those)
+        self.env.put_at(those, those.last)
+        return those
+
+    def arrive(self, those: UnderWay) -> None:
+        """Take transfers abreast off their links: all are through."""
+        self._reservations.rows.remove(those)
+        self.started += len(those.begins)
+        for bundle in those.transfers.bundles:
+            bundle.carried += those.transfers.payload_bytes
+
+    def part(self, those: UnderWay, dones: Sequence[Callable[[], None]]) -> frozenset[int]:
+        """Let transfers abreast go on one by one and call ``dones``; return the numbers of those not through before."""
+        self._reservations.rows.remove(those)
+        self.started += len(those.begins)
+        now, payload_bytes, left = self.env.now, those.transfers.payload_bytes, []
+        for number, (bundle, end) in enumerate(zip(those.transfers.bundles, those.ends, strict=True)):
+            if end < now:
+                bundle.carried += payload_bytes
+                continue
+            left.append(number)
+            booking = Booking(self._when_ending, bundle, payload_bytes, those.begins[number], dones[number])
+            self._reservations.add(booking, end)
+            self.env.put_at(booking, end)
+        return frozenset(left)
+
     def transfer(self, flow: Flow, payload_bytes: float, latency_s: float = 0.0) -> simpy.Event:
         """Return a SimPy event that succeeds when the payload is through, for use in processes."""
         event = simpy.Event(self.env)
@@ -93,6 +139,7 @@ class Network:
     def set_capacity(self, link: int, bytes_per_s: float) -> None:
         """Change a link's capacity from now on."""
         self.capacities[link] = bytes_per_s
+        self._as_built = False
         self._cases.clear()
         changed = self._crowding.on([link])
         for bundle in changed:
@@ -129,7 +176,13 @@ class Network:
             bundle.wakeup = None
         self._reservations.clear()
         self._dirty.clear()
-        ways = (self._when_departing, self._when_departing_ahead, self._when_ending, self._when_done)
+        ways = (
+            self._when_departing,
+            self._when_departing_ahead,
+            self._when_ending,
+            self._when_done,
+            self._when_arriving,
+        )
         for callbacks in ways:
             callbacks.clear()
 
@@ -206,6 +259,8 @@ class Network:
         """
         now, links = self.env.now, list(bundle.links)
         while links:
+            for those in self._reservations.rows.on(links):
+                those.owner.part()
             reserved = self._reservations.on(links)
             links = []
             for booking in reserved:
@@ -418,6 +473,14 @@ class Network:
         for _ in range(ended):
             self._crowding.leave(bundle)
         return contended
+
+
+_COUNT = attrgetter("count")
+
+
+def _arrived(those: UnderWay) -> None:
+    if those.pending:
+        those.owner.arrived()
 
 
 def _succeed(event: simpy.Event) -> None:

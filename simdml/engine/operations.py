@@ -263,6 +263,13 @@ class Channel:
         start, end, blame = self.messages.pop(0)
         return end <= stream.ready or stream.advance(start, end, blame)
 
+    def claim(self, stream: Stream) -> tuple[float, float, Blame] | None:
+        """Return the next message if it has come, else tell ``stream`` when it does."""
+        if self.messages:
+            return self.messages.pop(0)
+        self.receiver = stream
+        return None
+
 
 class Send(Transfer):
     """Move a message; the stream goes on when it has left and arrived."""
@@ -300,6 +307,10 @@ class Receive:
     def begin(self, stream: Stream) -> bool:
         """Take the next message of the channel."""
         return self.channel.receive(stream)
+
+    def claim(self, stream: Stream) -> tuple[float, float, Blame | None] | None:
+        """Return begin and end of the next message and what it was due to, if it has come; else wait for it."""
+        return self.channel.claim(stream)
 
 
 class Waiter(Protocol):
@@ -361,6 +372,14 @@ class Wait:
             return False
         time, blame = self.records.pop(0)
         return time <= stream.ready or stream.advance(time, time, blame)
+
+    def claim(self, stream: Stream) -> tuple[float, float, Blame | None] | None:
+        """Return the time of the next record, twice, and what it was due to, if it has come; else wait for it."""
+        if not self.records:
+            self.waiter = stream
+            return None
+        time, blame = self.records.pop(0)
+        return time, time, blame
 
     def take(self) -> bool:
         """Return whether a record came before, and count it as waited for."""

@@ -93,7 +93,7 @@ class Outlines:
         """Return instructions with all written out that do not become one operation, and those of the stream beside."""
         main: list[Instruction] = []
         beside: list[Instruction] = []
-        begin, end = Record(f"{_beside(stream)} begins"), Wait(f"{_beside(stream)} ended")
+        begin, end = Record(begin_of(stream)), Wait(end_of(stream))
         for instruction in instructions:
             _, timed, part = self._undisturbed.taken(instruction, rank)
             if timed is not None or part is not None or not isinstance(instruction, Routine | Beside):
@@ -113,6 +113,16 @@ _BESIDE: Final = ", beside"
 
 def _beside(stream: str) -> str:
     return f"{stream}{_BESIDE}"
+
+
+def begin_of(stream: str) -> str:
+    """Return the event at which ``stream`` begins something beside itself."""
+    return f"{_beside(stream)} begins"
+
+
+def end_of(stream: str) -> str:
+    """Return the event at which what ``stream`` does beside itself is over."""
+    return f"{_beside(stream)} ended"
 
 
 def is_beside(stream: str) -> bool:

@@ -52,6 +52,8 @@ class Milestone(ops.Delay):
 
 def midst(execution: Execution, ends: dict[int, list[float]]) -> Midst | None:
     """Return where to look: some kernels of the first stream, if it is long enough; ``ends`` are those of steps."""
+    if execution.crews:
+        return None
     stream = execution.ranks[0].streams[0]
     operations, first = stream.operations, int(PART * len(stream.operations))
     if len(operations) < FEWEST_OPERATIONS or not isinstance(operations, list):

@@ -7,12 +7,16 @@ long twice is not enough: work in flight elsewhere may still be drifting.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, Final
 
 from simdml.engine import operations as ops
+from simdml.engine.abreast import UnderWay
 from simdml.engine.bundles import Bundle
+from simdml.engine.convoy import Convoy
+from simdml.engine.crew import Member, Message
 from simdml.engine.execution import Execution
 from simdml.engine.lanes import Lane, TaskQueue
 from simdml.engine.launching import Launching
@@ -22,6 +26,7 @@ from simdml.engine.server import Service
 from simdml.engine.server_state import server_state, service_state
 from simdml.engine.stream import Operation, Stream
 from simdml.engine.transfers import Booking, Departure, Wakeup
+from simdml.engine.unison import Receipts
 
 BEHIND: Final = -1.0
 """In place of a time before the present, which decides about nothing any more."""
@@ -40,7 +45,7 @@ def remembering(execution: Execution) -> Remembering:
     found: dict[int, tuple[Operation, Stream]] = {}
     for rank in execution.ranks:
         for stream in rank.streams:
-            for operation in stream.operations:
+            for operation in _distinct(stream):
                 if type(operation) in _FORGETFUL:
                     continue
                 match operation:
@@ -51,6 +56,14 @@ def remembering(execution: Execution) -> Remembering:
                     case ops.Wait() | ops.Receive() | ops.Every() | Runner():
                         found.setdefault(id(operation), (operation, stream))
     return list(found.values())
+
+
+def _distinct(stream: Stream) -> Iterable[Operation]:
+    """Return the operations of a stream; of a member, whose are made when asked for, those that remember something."""
+    if not isinstance(stream, Member):
+        return stream.operations
+    awaited = (each.awaited[stream.number] for each in stream.crew.operations if isinstance(each, Receipts))
+    return {id(each): each for each in awaited}.values()
 
 
 _FORGETFUL = {ops.Delay, ops.VaryingDelay, ops.Record, ops.Send, ops.Copy, ops.StepEnd}
@@ -75,6 +88,10 @@ class _Reader:
         self.decisive = launching.decisive(self.now)
         self.streams = [stream for rank in execution.ranks for stream in rank.streams]
         self.number = {id(stream): index for index, stream in enumerate(self.streams)}
+        for convoy in execution.convoys:
+            convoy.show()
+        together = (*execution.crews, *execution.convoys)
+        self.number |= {id(each): len(self.streams) + index for index, each in enumerate(together)}
         self.step = self.streams[0].step
         lanes = (stream for stream in self.streams if isinstance(stream, Lane))
         self.queues = list({id(lane.queue): lane.queue for lane in lanes}.values())
@@ -83,6 +100,10 @@ class _Reader:
     def parts(self, operations: Remembering) -> Iterator[Hashable]:
         for stream in self.streams:
             yield self._stream(stream)
+        for crew in self.execution.crews:
+            yield tuple(self._message(message, crew.readies[n]) for n, message in enumerate(crew.messages))
+        for convoy in self.execution.convoys:
+            yield self._convoy(convoy)
         for bundle in self.execution.network.active():
             yield self._bundle(bundle)
         yield from self._scheduled()
@@ -106,6 +127,39 @@ class _Reader:
         """
         return ready - self.now if ready >= self.now else BEHIND
 
+    def _convoy(self, convoy: Convoy) -> Hashable:
+        """Return how a convoy goes, and what it has heard and delivered that nobody has asked for yet."""
+        heard = tuple(
+            tuple(self._from_now(max(pair)) for pair in zip(times, convoy.readies, strict=True))
+            for signal in convoy.signals
+            for times, _ in signal.records
+        )
+        delivered = tuple(
+            (
+                delivery.awaiting,
+                *(
+                    self._message(messages.to(member), ready)
+                    for messages in delivery.messages
+                    for member, ready in enumerate(delivery.crew.readies)
+                ),
+            )
+            for delivery in convoy.deliveries
+        )
+        journey = convoy.journey
+        sent = None if journey is None else tuple(map(self._from_now, journey.starts))
+        arrived = None if journey is None else self._ends(convoy.left, journey.ends)
+        return convoy.parted, convoy.listening, heard, delivered, sent, arrived
+
+    def _ends(self, left: AbstractSet[int], ends: Sequence[float]) -> Hashable:
+        """Return when what a convoy has sent arrives; that of those ``left`` is not known."""
+        return tuple(None if number in left else end - self.now for number, end in enumerate(ends))
+
+    def _message(self, message: Message | None, ready: float) -> Hashable:
+        """Return when a message that a member has in hand began and ended; all are alike that it did not wait for."""
+        if message is None or message[1] <= max(ready, self.now):
+            return message is None
+        return message[0] - self.now, message[1] - self.now
+
     def _bundle(self, bundle: Bundle) -> Hashable:
         moved = bundle.progress(self.now)
         tags = tuple((tag - moved, payload, self._owner(done)) for tag, _, payload, done in sorted(bundle.tags))
@@ -126,6 +180,8 @@ class _Reader:
 
     def _event(self, event: Any) -> Hashable:
         """Return what is on the heap, None if it does nothing when its time comes."""
+        if isinstance(event, UnderWay) and event.pending:
+            event = event.owner
         match event:
             case Stream():
                 return "stream", self.number[id(event)]

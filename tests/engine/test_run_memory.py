@@ -23,6 +23,16 @@ JOBS = {
         "training": {"global_batch": 32, "microbatch": 1, "precision": "fp16"},
         "strategy": {"mesh": {"tp": 2, "pp": 4}},
     },
+    "crews": {
+        "cluster": {"name": "dgx_h100", "nodes": 8},
+        "model": "gpt2_medium",
+        "training": {"global_batch": 16, "precision": "fp16"},
+        "strategy": {
+            "mesh": {"tp": 8, "pp": 4, "order": ["tp", "pp", "dp"]},
+            "pipeline": {"schedule": "interleaved_1f1b", "chunks": 2, "microbatch": 1},
+        },
+        "faults": [{"slow": "gpu 1", "by": 1.2}, {"slow": "gpu 44", "by": 1.5}],
+    },
     "lanes": {"gpus": 2, "model": "alexnet", "strategy": "mxnet_p3", "simulate": {"steps": 2}},
     "asynchronous servers": {"model": "alexnet", "strategy": {"parameter_server": SERVERS}, "simulate": {"steps": 2}},
 }
