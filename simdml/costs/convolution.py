@@ -5,8 +5,11 @@ channels x kernel pixels; the input gradient contracts output channels x kernel 
 the weight gradient contracts images x output pixels (Chetlur et al., "cuDNN", arXiv 1410.0759, section 3). Square
 kernels of 3 and 5 with stride 1 may instead run as the Winograd algorithms F(4x4, 3x3) and F(2x2, 5x5): 36 products
 on a 6x6 tile of inputs in place of 144 or 100 (Lavin and Gray, arXiv 1509.09308, section 4). Kernel times show the
-steps of 4 pixels that whole tiles of 3x3 outputs cause. Groups are independent products. A kernel of one pixel with
-stride 1 needs no implicit matrix: it is the plain product of weights and images.
+steps of 4 pixels that whole tiles of 3x3 outputs cause. Square kernels from 5 on with stride 1 may run as products of
+the spectra of tiles of 32x32 (cuDNN's FFT_TILING; Mathieu, Henaff and LeCun, arXiv 1312.5851, section 2; Vasilache et
+al., arXiv 1412.7580, section 2), whose transforms move operands and result through memory once more; no kernel time was
+seen of these. Groups are independent products. A kernel of one pixel with stride 1 needs no implicit matrix: it is the
+plain product of weights and images.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from simdml.costs.matmul import MatmulUnit, arithmetic_seconds, combine, product
 from simdml.workload.operators import Operator, Phase
 
 _WINOGRAD_TILE = 6
+_FOURIER_TILE = 32
+_FOURIER_KERNEL = 5
 
 Product = tuple[int, int, int, int]
 """``(batch, m, n, k)``: so many independent ``(m, k) @ (k, n)``."""
@@ -69,6 +74,32 @@ class ConvolutionShape:
             return products, tiles, self.c_in, self.c_out
         return products, tiles, self.c_out, self.c_in
 
+    @property
+    def has_fourier(self) -> bool:
+        """Whether a transform of tiles applies that needs less arithmetic than Winograd's algorithm."""
+        return self.kernel_h == self.kernel_w >= _FOURIER_KERNEL and (self.stride, self.groups) == (1, 1)
+
+    @property
+    def fourier_tiles(self) -> int:
+        """Tiles of the images of a batch."""
+        outputs = _FOURIER_TILE + 1 - self.kernel_h
+        return self.batch * ceil(self.out_h / outputs) * ceil(self.out_w / outputs)
+
+    def fourier_product(self, phase: Phase) -> Product:
+        """Return the products of a frequency, four real ones for a complex one, at half of all frequencies."""
+        products = 4 * _FOURIER_TILE * (_FOURIER_TILE // 2 + 1)
+        if phase is Phase.WEIGHT_GRADIENT:
+            return products, self.c_out, self.c_in, self.fourier_tiles
+        if phase is Phase.INPUT_GRADIENT:
+            return products, self.fourier_tiles, self.c_in, self.c_out
+        return products, self.fourier_tiles, self.c_out, self.c_in
+
+    @property
+    def fourier_bytes(self) -> float:
+        """Bytes of the spectra of both operands and of the result, in complex fp32, each written and read."""
+        spectra = self.fourier_tiles * (self.c_in + self.c_out) + self.c_in * self.c_out
+        return 2.0 * 8.0 * _FOURIER_TILE * (_FOURIER_TILE // 2 + 1) * spectra
+
 
 def convolution_seconds(curve: ConvolutionCurve, unit: MatmulUnit, operator: Operator) -> float:
     """Return seconds of one phase of a convolution by the faster algorithm, kernel floor included."""
@@ -80,9 +111,14 @@ def convolution_seconds(curve: ConvolutionCurve, unit: MatmulUnit, operator: Ope
     winograd = shape.winograd_product(operator.phase)
     if winograd is not None and curve.winograd > 0.0:
         arithmetic_s = min(arithmetic_s, arithmetic_seconds(curve.winograd_products, unit, *winograd) / curve.winograd)
-    arithmetic_s /= _phase_efficiency(curve, operator.phase)
-    streaming_s = operator.bytes / (unit.memory_bytes_per_s * products.memory_efficiency)
-    return combine(arithmetic_s, streaming_s, products.sharpness) + products.floor_s * operator.launches
+    efficiency = _phase_efficiency(curve, operator.phase)
+    bandwidth = unit.memory_bytes_per_s * products.memory_efficiency
+    seconds = combine(arithmetic_s / efficiency, operator.bytes / bandwidth, products.sharpness)
+    if shape.has_fourier and curve.winograd > 0.0:
+        fourier_s = arithmetic_seconds(curve.winograd_products, unit, *shape.fourier_product(operator.phase))
+        transforms_s = (operator.bytes + shape.fourier_bytes) / bandwidth
+        seconds = min(seconds, fourier_s / efficiency + transforms_s)
+    return seconds + products.floor_s * operator.launches
 
 
 def _phase_efficiency(curve: ConvolutionCurve, phase: Phase) -> float:

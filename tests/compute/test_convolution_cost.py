@@ -70,6 +70,29 @@ def test_winograd_pays_whole_tiles():
     assert seconds[0] < 0.99 * seconds[1]
 
 
+def test_spectra_are_those_whose_products_are_the_convolution():
+    """Three channels in and two out on a tile, by torch's transform: its frequencies are the products counted."""
+    torch = pytest.importorskip("torch")
+    images, kernel = torch.randn(4, 3, 28, 28, dtype=torch.float64), torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    spectra, weights = torch.fft.rfft2(images, s=(32, 32)), torch.fft.rfft2(kernel, s=(32, 32)).conj()
+    found = torch.fft.irfft2(torch.einsum("bcxy,ocxy->boxy", spectra, weights), s=(32, 32))[..., :24, :24]
+    torch.testing.assert_close(found, torch.nn.functional.conv2d(images, kernel))
+    shape = ConvolutionShape(4, 3, 2, 5, 5, 24, 24, 1, 1)
+    products, m, n, k = shape.fourier_product(Phase.FORWARD)
+    assert (products, m, n, k) == (4 * spectra[0, 0].numel(), 4, 2, 3)
+    complex_bytes = 2 * 4 * (spectra.numel() + weights.numel() + products // 4 * m * n)
+    assert shape.fourier_bytes == 2 * complex_bytes
+
+
+@pytest.mark.parametrize(("kernel", "stride", "applies"), [(5, 1, True), (11, 1, True), (3, 1, False), (11, 4, False)])
+def test_spectra_help_large_kernels_without_stride(kernel, stride, applies):
+    plain = operator((256, 64, 192, kernel, kernel, 27, 27, stride, 1))
+    with_transforms = curve(winograd=1e-6)
+    assert ConvolutionShape(*plain.shape).has_fourier is applies
+    faster = convolution_seconds(with_transforms, UNIT, plain) < convolution_seconds(curve(), UNIT, plain)
+    assert faster is applies
+
+
 def test_the_faster_algorithm_is_taken():
     plain = operator((32, 128, 128, 3, 3, 28, 28, 1, 1))
     slow, fast = curve(winograd=1e-3), curve(winograd=1.0)
