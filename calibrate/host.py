@@ -79,7 +79,7 @@ class Stack:
     """Twelve layers of one kind."""
 
     def __init__(self, kind: str, device: torch.device, *, checkpointed: bool) -> None:
-        self.device = device
+        self.kind, self.device = kind, device
         self.layers = nn.ModuleList([LAYERS[kind]() for _ in range(DEPTH)]).to(device)
         if kind == "megatron":
             host_layers.hook_gradients(self.layers)
@@ -111,6 +111,8 @@ class Stack:
 
     def kernels(self, phase: str) -> float:
         """Return how many kernels one layer launches in ``phase``."""
+        if self.kind == "compiled":
+            return host_layers.compiled_kernels(self.device)[phase]
         forward, backward = _Kernels(), _Kernels()
         with forward:
             out = self.forward()

@@ -3,12 +3,14 @@
 ``megatron`` is a layer as Megatron-LM runs it since 2020 (megatron/model/transformer.py, fused_*.py, mpu/layers.py,
 mpu/random.py, model/distributed.py): modules in modules, fused kernels behind functions with a backward of their own in
 Python, dropout under a tracker of random states, a Python hook for every weight gradient. What is one fused kernel on a
-GPU is one operation here. ``pytorch`` is the same layer of plain modules, ``modules`` a row of the smallest modules.
+GPU is one operation here. ``pytorch`` is the same layer of plain modules, ``compiled`` that one under torch.compile,
+every layer by itself, and ``modules`` a row of the smallest modules.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -249,9 +251,31 @@ class ModuleRow(nn.Module):
         return out
 
 
+def compiled_layer() -> nn.Module:
+    """Return a layer of plain modules that TorchInductor compiles when it is first run."""
+    layer = EagerLayer()
+    layer.compile()
+    return layer
+
+
+def compiled_kernels(device: torch.device) -> dict[str, int]:
+    """Return how many kernels the code calls that TorchInductor writes for a layer, forward and backward."""
+    from torch._inductor.utils import run_and_get_code
+
+    layer, x = compiled_layer().to(device), torch.randn(TOKENS, 1, HIDDEN, device=device, requires_grad=True)
+    _, codes = run_and_get_code(lambda: layer(x).sum().backward())
+    calls = [re.findall(r"extern_kernels\.\w+\(|\bcpp_fused\w*\(|\btriton_\w+\.run\(", _body(code)) for code in codes]
+    return dict(zip(("forward", "backward"), map(len, calls), strict=True))
+
+
+def _body(code: str) -> str:
+    return code[code.index("def call(") :]
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "megatron": MegatronLayer,
     "pytorch": EagerLayer,
+    "compiled": compiled_layer,
     "modules": ModuleRow,
 }
 

@@ -17,7 +17,8 @@ from simdml.scenario.building import build
 from simdml.scenario.loading import load_scenario
 from simdml.strategies.compiler import compile_job
 
-READINGS = Path(__file__).resolve().parents[2] / "calibrate" / "readings" / "cpu_epyc_1thread_host.json"
+READINGS = Path(__file__).resolve().parents[2] / "calibrate" / "readings"
+HOST = {"compiled": "cpu_epyc_1thread_host_compiled.json"}
 SMALL = {
     "cluster": "dgx_a100",
     "gpus": 1,
@@ -27,22 +28,32 @@ SMALL = {
 }
 
 
-def readings():
-    cases = json.loads(READINGS.read_text(encoding="utf-8"))["cases"]
+def readings(name):
+    path = READINGS / HOST.get(name, "cpu_epyc_1thread_host.json")
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
     return {(c["case"]["op"], c["case"]["phase"], c["case"]["checkpointed"]): c for c in cases}
 
 
-@pytest.mark.parametrize("name", ["megatron", "pytorch"])
+@pytest.mark.parametrize("name", ["megatron", "pytorch", "compiled"])
 def test_dispatches_are_their_readings(name):
     """A layer run again in backward takes what checkpointing adds to backward, over the kernels of its forward."""
-    found, dispatch = readings(), DISPATCHES[name]
+    found, dispatch = readings(name), DISPATCHES[name]
     forward, backward = found[name, "forward", False], found[name, "backward", False]
     checkpointed = found[name, "backward", True]
     added_s = checkpointed["seconds"] * checkpointed["kernels"] - backward["seconds"] * backward["kernels"]
     assert dispatch.forward_s == pytest.approx(forward["seconds"], rel=0.01)
     assert dispatch.backward_s == pytest.approx(backward["seconds"], rel=0.01)
     assert dispatch.recompute_s == pytest.approx(added_s / forward["kernels"], rel=0.01)
-    assert pytest.approx(found["operation", "call", False]["seconds"], rel=0.03) == OPERATION_S
+    calls = readings("pytorch")
+    assert pytest.approx(calls["operation", "call", False]["seconds"], rel=0.03) == OPERATION_S
+
+
+def test_a_compiled_layer_takes_its_host_less_than_one_of_modules():
+    compiled, plain = readings("compiled"), readings("pytorch")
+    for phase in ("forward", "backward"):
+        one, other = (found[key, phase, False] for found, key in ((compiled, "compiled"), (plain, "pytorch")))
+        assert one["kernels"] < other["kernels"]
+        assert one["seconds"] * one["kernels"] < other["seconds"] * other["kernels"]
 
 
 def test_kernels_wait_for_what_the_framework_does():

@@ -10,7 +10,7 @@ from simdml.documents.quantities import Count, DocumentModel
 
 PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "fp8"]
 OptimizerName = Literal["sgd", "sgd_momentum", "adam", "adamw", "bert_adam", "lamb"]
-DispatchName = Literal["megatron", "pytorch", "graph", "tensorflow", "mxnet", "cuda_graphs"]
+DispatchName = Literal["megatron", "pytorch", "compiled", "graph", "tensorflow", "mxnet", "cuda_graphs"]
 
 
 class TrainingSpec(DocumentModel):
