@@ -85,6 +85,13 @@ def test_counts_of_asynchronous_servers_in_two_steps():
     assert counts(cases.measured(case)) == (256, 5019, 0)
 
 
+def test_counts_of_slow_gpus_in_four_lanes():
+    """Three slow GPUs in two of three replicas: all 48 groups go as one each, with what they send forward and back."""
+    recording = cases.measured(cases.Case("lanes", "four lanes", 1.0, cases.llama3(nodes=48, slow_gpus=[0, 25, 162])))
+    assert counts(recording) == (192, 73479, 5532)
+    assert (len(recording.execution.crews), len(recording.execution.convoys)) == (48, 96)
+
+
 def last_steps(stream, num_steps):
     """Return what the stream did in its first ``num_steps`` steps, the first left out: operations, and until when."""
     steps = [[]]
