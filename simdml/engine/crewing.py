@@ -33,8 +33,13 @@ def crews_of(
         for classes in groups:
             alone = len(groups) == 1 and found.get(classes, drawn) is drawn
             found[classes] = drawn if alone and stream.name not in paced[program.class_of_rank[rank]] else None
+    meeting: dict[int, bool] = {}
     for classes, together in found.items():
-        if together is not None and len(classes) >= FEWEST_MEMBERS and _meets_in_time(*together):
+        if together is None or len(classes) < FEWEST_MEMBERS:
+            continue
+        if id(together) not in meeting:
+            meeting[id(together)] = _meets_in_time(*together)
+        if meeting[id(together)]:
             yield tuple(representatives[each] for each in classes)
 
 

@@ -8,8 +8,12 @@ are crowded: what is asked of them is counted transfer by transfer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 
 from simdml.engine.bundles import MOST, Bundle
+
+_CROWDED = attrgetter("crowded")
 
 
 class Crowding:
@@ -84,8 +88,8 @@ class Crowding:
 
     def idle_for_all(self, bundles: Sequence[Bundle]) -> bool:
         """Whether nothing is asked of the links of ``bundles``."""
-        demand = self._demand
-        return not any(demand[link] for bundle in bundles for link in bundle.crowded)
+        crowded = chain.from_iterable(map(_CROWDED, bundles))
+        return not any(map(self._demand.__getitem__, crowded))
 
     def full_links(self, bundle: Bundle) -> list[int]:
         """Return the links that are not contended, but would be with another transfer of ``bundle``."""
