@@ -16,6 +16,7 @@ from simdml.validation.sets.definitions_file import read_definitions
 from simdml.validation.sets.replaying import find_tables, replay_tables
 from simdml.validation.sets.rows import COLUMNS, KeptRow, read_rows, rows_text
 from simdml.validation.sets.section import DEFINITIONS, FOLDER, ROWS, sections, sets_sections
+from simdml.validation.sets.tables import letters
 from simdml.validation.sets.verdicts import MEASURES, errors_of, floor, regret, scatter, scored
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -201,6 +202,14 @@ def test_a_set_that_misses_is_shown_by_group_with_its_reasons(small):
     assert missed.title == "Missed: Half of it"
     assert "'missed', '2', '1'" in repr(whole)
     assert "1 measured row without a prediction" in text
+
+
+def test_reasons_of_groups_that_are_within_the_target_are_not_told(small):
+    _, definitions, kept = small
+    within = replace(definitions.sets[0], targets=(Target(Measure.MEAN_ERROR, 0.0, 10.0),))
+    assert scored(within, kept).off == ()
+    assert letters(scored(within, kept)) == {}
+    assert list(letters(scored(definitions.sets[0], kept)).values()) == ["a"]
 
 
 def test_what_was_fitted_to_rows_is_told_with_the_error_without_them(small):

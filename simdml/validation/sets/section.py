@@ -71,11 +71,11 @@ def _blocks(sets: Sequence[ScoredSet], rows: Sequence[KeptRow]) -> Iterator[Bloc
 def _missed(each: ScoredSet) -> Iterator[Block]:
     """Yield what there is to say of a set that misses a target: its rows by group, reasons, and its own evidence."""
     missed = {verdict.target.measure for verdict in each.verdicts if not verdict.met}
-    if Measure.MEAN_ERROR in missed and each.groups:
+    if each.off:
         yield groups_table(each)
     if missed & _ON_LAYOUTS:
         yield layouts_table(each)
-    points = [f"{letter}: {reason.because}" for reason, letter in letters(each.published.reasons).items()]
+    points = [f"{letter}: {reason.because}" for reason, letter in letters(each).items()]
     points += [reason.because for reason in each.published.reasons if not reason.groups]
     # What all rows have in common is told of each of their tables.
     points += evidence(each.rows) if each.published.table is not None else ()

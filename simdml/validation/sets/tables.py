@@ -33,9 +33,10 @@ _MEMORY: Final = ("table", "rows", "median error", "bias")
 _NUMBERS: Final = frozenset({Measure.RANK_CORRELATION})
 
 
-def letters(reasons: Iterable[Reason]) -> dict[Reason, str]:
-    """Return the letter that stands for each of ``reasons`` in a table; remarks on a whole set have none."""
-    return dict(zip((reason for reason in reasons if reason.groups), LETTERS, strict=False))
+def letters(each: ScoredSet) -> dict[Reason, str]:
+    """Return the letter that stands for each reason of a set's groups that are off; remarks on all of it have none."""
+    told = {reason for group in each.off for reason in group.reasons}
+    return dict(zip((reason for reason in each.published.reasons if reason in told), LETTERS, strict=False))
 
 
 def targets_table(sets: Sequence[ScoredSet]) -> Table:
@@ -52,10 +53,9 @@ def errors_table(sets: Sequence[ScoredSet]) -> Table:
 
 def groups_table(each: ScoredSet) -> Table:
     """Return the groups of a set that are off by more than its target, and all others together."""
-    named, limit = letters(each.published.reasons), each.limit or 0.0
-    off = [group for group in each.groups if group.errors.mean > limit]
-    rows = [_group_cells(group, named) for group in off]
-    inside = {group.name for group in each.groups} - {group.name for group in off}
+    named = letters(each)
+    rows = [_group_cells(group, named) for group in each.off]
+    inside = {group.name for group in each.groups} - {group.name for group in each.off}
     rest = errors_of(row for row in each.rows if row.group in inside)
     if rest is not None:
         rows.append((f"all others ({len(inside)}), within the target", *_numbers(rest), "-", "-"))

@@ -83,6 +83,13 @@ class ScoredSet:
         targets = [each.target for each in self.verdicts if each.target.measure is Measure.MEAN_ERROR]
         return targets[0].at_most if targets else None
 
+    @property
+    def off(self) -> tuple[Group, ...]:
+        """The groups that are off by more than the mean error that is aimed at, if the set is."""
+        missed = any(each.target.measure is Measure.MEAN_ERROR and not each.met for each in self.verdicts)
+        limit = self.limit or 0.0
+        return tuple(group for group in self.groups if missed and group.errors.mean > limit)
+
 
 def scored(published: PublishedSet, rows: Iterable[KeptRow]) -> ScoredSet:
     """Return a set scored on those of ``rows`` that belong to it."""
