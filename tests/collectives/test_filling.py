@@ -102,3 +102,17 @@ def test_a_fit_of_steps_does_not_touch_words_that_stream():
     chosen, shape, _ = NcclCost(cluster, CommunicationFit(slow, slow), "2.8.4").chosen(BROADCAST, range(16), MIB)
     assert streams(BROADCAST, chosen, shape) == (chosen.protocol is Protocol.LL)
     assert not streams(ALL_REDUCE, chosen, shape)
+
+
+def test_a_tree_of_switches_is_no_faster_than_one_of_its_nodes():
+    # The network is so fast that the NVSwitches are the limit: as long as on one node by its fit, and a latency more.
+    node = replace(UNCORRECTED, nvls_scale=0.5, nvls_ramp_s=20e-6)
+    allowed = Allowed((Algorithm.NVLS, Algorithm.NVLS_TREE))
+    size, wires = 2**30, []
+    for nodes in (1, 2):
+        cluster = make_cluster("b200_sxm", nodes, nics=8, nic_gbps=3200)
+        cost = NcclCost(cluster, CommunicationFit(node, replace(UNCORRECTED, nvls_scale=3.0)), "2.27.7")
+        plan = cost.plan_by(ALL_REDUCE, range(8 * nodes), size, allowed)
+        wires.append(plan.time_s(size) - plan.latency_s)
+    assert plan.algorithm == "nvls_tree"
+    assert wires[1] == pytest.approx(wires[0])
