@@ -58,7 +58,10 @@ def _certainty(validation: RunsValidation) -> tuple[str, ...]:
         "collective runs in two rounds; that batched products whose sizes 8 does not divide run at the rate of fp32; "
         "that convolutions of one pixel run as plain products, and batch norm as an elementwise kernel; that a node of "
         "Aleph Alpha's has one 200 Gb/s link, gathers its logits, and takes the softmax of unfused attention in fp32; "
-        "that PaddlePaddle's BERT drops padding, for which its rows are not compared.",
+        "that PaddlePaddle's BERT drops padding, for which its rows are not compared; that images of three channels "
+        "that come first miss the tensor cores, that TensorFlow lays images out anew since 2.3, and that convolutions "
+        "of 2020 on A100 have a profile of their own; that MXNet until 1.2 waits after every kernel; and that large "
+        "convolutions may run as products of spectra.",
     )
 
 
