@@ -65,6 +65,8 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
     # Megatron-LM of 2020 to 2022: its own DDP without overlap, unfused attention, blocking sends in 1F1B (SC21).
     (r"megatron", Framework("Megatron-LM", True, "distributed_optimizer", False, _UNFUSED, overlap_p2p=False)),
     # Aleph Alpha scaling: Megatron-like mesh, ZeRO-1 of their own; attention is in the row's notes (arXiv 2311.05610).
+    # Its optimizer all-reduces gradients in buckets (Aleph-Alpha/scaling, core/optimizer, allreduce_bucket_size,
+    # recalled; looked for after rows were seen, whose steps grow with what data-parallel groups send).
     # Every rank gathers the logits: whether 4 x 8192 tokens fit does not depend on tp. Queries, keys and values are one
     # matrix, as in Megatron-LM, and the norm without a kernel of its own is Hugging Face's of early 2023 (all three
     # chosen after rows were seen that ran out of memory).
@@ -76,6 +78,7 @@ FRAMEWORKS: Final[tuple[tuple[str, Framework], ...]] = (
             "zero1",
             False,
             _FLASH | {"logits": "gathered", "norm": "t5"},
+            data_parallel={"reduce_scatter": False},
             model={"merged_qkv": True},
             overlap_p2p=True,
         ),
