@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from math import fsum, inf
 
 from simdml.engine.bundles import SLACK
-from simdml.engine.flows import COMMUNICATION, Communication, FlowTable
+from simdml.engine.flows import COMMUNICATION, Communication, FlowTable, signature
 from simdml.engine.folding import Partition
 from simdml.program.instructions import Collective
-from simdml.program.program import Program
+from simdml.program.program import Program, Stream
 
 
 def classes_of(instruction: Communication, rank: int, table: FlowTable, partition: Partition) -> tuple[int, ...]:
@@ -33,18 +33,25 @@ def contended_links(
     or as many as a stream has lanes. The other links never limit anything below the rate it would have alone.
     """
     demand: dict[int, dict[object, float]] = defaultdict(dict)
+    transfers = [[_distinct(stream) for stream in each.streams] for each in program.classes]
     for position, rank in enumerate(partition.representatives):
-        for number, stream in enumerate(program.classes[program.class_of_rank[rank]].streams):
-            for instruction, _ in stream.counts:
-                if isinstance(instruction, COMMUNICATION):
-                    user: object = (position, number)
-                    if isinstance(instruction, Collective):
-                        together = classes_of(instruction, rank, table, partition)
-                        if len(together) > 1:
-                            user = (stream.name, instruction.group, together)
-                    _, cap = table.price(instruction, rank)
-                    loads = partition.weights[int(partition.flow_class[table.find(instruction, rank)])]
-                    rate = solo_rate(loads, cap, capacities) * max(stream.lanes, 1)
-                    for link, weight in loads.items():
-                        demand[link][user] = max(demand[link].get(user, 0.0), weight * rate)
+        program_class = program.class_of_rank[rank]
+        for number, stream in enumerate(program.classes[program_class].streams):
+            for instruction in transfers[program_class][number]:
+                user: object = (position, number)
+                if isinstance(instruction, Collective):
+                    together = classes_of(instruction, rank, table, partition)
+                    if len(together) > 1:
+                        user = (stream.name, instruction.group, together)
+                _, cap = table.price(instruction, rank)
+                loads = partition.weights[int(partition.flow_class[table.find(instruction, rank)])]
+                rate = solo_rate(loads, cap, capacities) * max(stream.lanes, 1)
+                for link, weight in loads.items():
+                    demand[link][user] = max(demand[link].get(user, 0.0), weight * rate)
     return frozenset(link for link, users in demand.items() if fsum(users.values()) > capacities[link] * (1 + SLACK))
+
+
+def _distinct(stream: Stream) -> list[Communication]:
+    """Return the transfers of a stream, of those that are priced alike the first."""
+    moved = [instruction for instruction, _ in stream.counts if isinstance(instruction, COMMUNICATION)]
+    return list({signature(instruction): instruction for instruction in reversed(moved)}.values())
