@@ -11,6 +11,7 @@ import pytest
 from fakes import StarCluster, costs, job, layer, model, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from remembered import assert_same_entries
 
 from simdml.costs.collectives.plan import TransferPlan
 from simdml.engine import crewing, lowering
@@ -60,19 +61,6 @@ def split(program, *, tail_s):
     return replace(program, classes=classes, groups=tuple(groups.values()))
 
 
-def entries(recording):
-    """Ready, start and end of every operation that took time, by rank and stream."""
-    return {
-        (rank.rank, stream.name): [
-            (entry.operation, entry.ready, entry.start, entry.end)
-            for entry in stream.entries
-            if entry.end > entry.ready
-        ]
-        for rank in recording.execution.ranks
-        for stream in rank.streams
-    }
-
-
 def assert_as_one_by_one(program, cluster, prices, conditions, **options):
     with patch.object(crewing, "FEWEST_MEMBERS", 2):
         together = simulate(program, cluster, prices, conditions, **options)
@@ -81,11 +69,7 @@ def assert_as_one_by_one(program, cluster, prices, conditions, **options):
     assert not alone.execution.crews
     assert together.step_ends == alone.step_ends
     assert together.period_s == alone.period_s
-    expected = entries(alone)
-    for track, found in entries(together).items():
-        shared = min(len(found), len(expected[track]))
-        assert shared > 0 or not expected[track]
-        assert found[:shared] == expected[track][:shared]
+    assert_same_entries(together, alone)
     return together
 
 

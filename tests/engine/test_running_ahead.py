@@ -10,6 +10,7 @@ import pytest
 from fakes import StarCluster, costs, job, layer, model, work
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from remembered import assert_same_entries
 
 from simdml.engine import lowering
 from simdml.engine.bundles import Flow
@@ -36,19 +37,6 @@ def by_the_clock():
     return stack
 
 
-def entries(recording):
-    """Ready, start and end of every operation that took time, by rank class and stream."""
-    return {
-        (rank.rank, stream.name): [
-            (entry.operation, entry.ready, entry.start, entry.end)
-            for entry in stream.entries
-            if entry.end > entry.ready
-        ]
-        for rank in recording.execution.ranks
-        for stream in rank.streams
-    }
-
-
 def assert_as_by_the_clock(program, cluster, prices, conditions, **options):
     ahead = simulate(program, cluster, prices, conditions, steps=3, **options)
     with by_the_clock():
@@ -56,19 +44,8 @@ def assert_as_by_the_clock(program, cluster, prices, conditions, **options):
     assert all(isinstance(stream, PacedStream) for rank in paced.execution.ranks for stream in rank.streams)
     assert ahead.step_ends[0][:3] == paced.step_ends[0][:3]
     assert [ends[:3] for ends in ahead.step_ends] == [ends[:3] for ends in paced.step_ends]
-    expected = entries(paced)
-    for track, found in entries(ahead).items():
-        mine, others = both_remember(found, expected[track])
-        shared = min(len(mine), len(others))
-        assert shared > 0 or not others
-        assert mine[:shared] == others[:shared]
+    assert_same_entries(ahead, paced)
     return ahead, paced
-
-
-def both_remember(one, other):
-    """Return the entries of both that begin when both had any: only the latest steps are kept, and one may be ahead."""
-    since = max((each[0][1] for each in (one, other) if each), default=0.0)
-    return [entry for entry in one if entry[1] >= since], [entry for entry in other if entry[1] >= since]
 
 
 SCHEDULES = st.sampled_from(["gpipe", "1f1b", "interleaved_1f1b", "zb_h1"])
